@@ -1,0 +1,88 @@
+"""The core: one event in, the next session and the commands out. Nothing else decides anything.
+
+`handle` performs nothing, reads no clock and never changes the session it is given, so the same call gives
+the same answer for ever: an engine can store the session and go on elsewhere, replay a journal, or drop the
+answer if it cannot commit it.
+"""
+
+from __future__ import annotations
+
+from limner.errors import CancelTooLate, EventRefused, RegenerationDuringStreaming
+from limner.states.commands import Command
+from limner.states.events import (
+    CancelRequested,
+    Event,
+    GenerationFailed,
+    GenerationStarted,
+    GenerationSucceeded,
+    RegenerationRequested,
+    TimePassed,
+)
+from limner.states.session import SESSION, SessionDraft
+from limner.states.values import Session, SessionKind, TimerKind
+
+PROMPT_TIMERS = {TimerKind.IMAGE: "image_timed_out", TimerKind.BACKOFF: "backoff_elapsed"}
+SESSION_TIMERS = {TimerKind.DEBOUNCE: "debounce_elapsed", TimerKind.DRAIN: "drain_timed_out"}
+
+
+def handle(session: Session, event: Event, now: int) -> tuple[Session, tuple[Command, ...]]:
+    """The session after `event` at `now` (ms), and what to do about it, in order.
+
+    Timers that are due by `now` run first, each at its own deadline; so it makes no difference into how
+    many calls a stretch of time is split. `TIME_PASSED` runs only those.
+
+    Raises `EventRefused` (or its subclass that says more) if the machine has no transition for the event;
+    then the given session is still the valid one, and what was due in it is still due.
+    """
+    draft = SessionDraft(session, now)
+    _run_due_timers(draft, now)
+    if not isinstance(event, TimePassed):
+        draft.now = now
+        try:
+            _run(draft, event)
+        except EventRefused as refusal:
+            raise _explained(refusal, draft, event) from None
+    return draft.result(), tuple(draft.commands)
+
+
+def next_deadline(session: Session) -> int | None:
+    """When to call `handle` with `TIME_PASSED` at the latest, in ms; None: never."""
+    return session.timers[0].deadline if session.timers else None
+
+
+def is_final(session: Session) -> bool:
+    """Whether the session has ended."""
+    return session.state in SESSION.final
+
+
+def _run(draft: SessionDraft, event: Event) -> None:
+    if isinstance(event, (GenerationStarted, GenerationSucceeded, GenerationFailed)):
+        if draft.change_prompt(event.prompt_id, event.name, event):
+            _step(draft, "prompt_settled", event)
+    else:
+        _step(draft, event.name, event)
+
+
+def _step(draft: SessionDraft, name: str, cause: object) -> None:
+    draft.state = SESSION.step(draft.state, name, draft, cause)
+    if draft.state == "sealed":
+        draft.state = SESSION.step("sealed", "total_fixed", draft, cause)
+
+
+def _run_due_timers(draft: SessionDraft, now: int) -> None:
+    timers = draft.timers
+    while timers and timers[0].deadline <= now:
+        timer = timers.pop(0)
+        draft.now = timer.deadline
+        if timer.kind in SESSION_TIMERS:
+            _step(draft, SESSION_TIMERS[timer.kind], timer)
+        elif draft.change_prompt(timer.prompt_id, PROMPT_TIMERS[timer.kind], timer):
+            _step(draft, "prompt_settled", timer)
+
+
+def _explained(refusal: EventRefused, draft: SessionDraft, event: Event) -> EventRefused:
+    if isinstance(event, CancelRequested):
+        return CancelTooLate(refusal.machine, refusal.state, refusal.event)
+    if isinstance(event, RegenerationRequested) and draft.session.kind is SessionKind.STREAMING:
+        return RegenerationDuringStreaming(refusal.machine, refusal.state, refusal.event)
+    return refusal

@@ -1,0 +1,95 @@
+"""One message over time: at most one live session, and which session an event is for.
+
+An engine holds, per message, the live session or nothing, and asks `deliver` what an event means for it. So
+the rule "a message has at most one live session" is decided here, once, for every engine.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from limner.errors import CancelTooLate, EventRefused, MessageBusy, RegenerationDuringStreaming
+from limner.states.commands import Command
+from limner.states.core import handle, is_final
+from limner.states.events import (
+    TIME_PASSED,
+    CancelRequested,
+    Event,
+    RegenerationRequested,
+    StreamStarted,
+    TimePassed,
+)
+from limner.states.session import SESSION
+from limner.states.values import Session, SessionKind, SessionSettings
+
+SUPERSEDED = "superseded by a new stream for the same message"
+
+
+class Opening(NamedTuple):
+    """What a new session is made from, if the event opens one. `session_id` must not have been used."""
+
+    session_id: str
+    message_id: str
+    settings: SessionSettings
+
+
+class Step(NamedTuple):
+    """One event as it was handled: the session after it, and the commands to perform."""
+
+    session: Session
+    event: Event
+    commands: tuple[Command, ...]
+
+
+def deliver(live: Session | None, event: Event, now: int, opening: Opening) -> tuple[Step, ...]:
+    """Handle an event for a message whose live session is `live`; the last step is the event's own.
+
+    A new stream cancels the session before it, which makes two steps. A click opens a regeneration session
+    where none is live. `TIME_PASSED` gives no step where nothing was due.
+
+    Raises `EventRefused`; `MessageBusy` where a new stream meets a session that is writing, which it has to
+    wait for.
+    """
+    steps: list[Step] = []
+    if live is not None and live.timers and live.timers[0].deadline <= now:
+        # A due timer may end the session, and that comes before the event.
+        live, commands = handle(live, TIME_PASSED, now)
+        steps.append(Step(live, TIME_PASSED, commands))
+    if isinstance(event, TimePassed):
+        return tuple(steps)
+    if live is not None and is_final(live):
+        live = None
+    if isinstance(event, StreamStarted):
+        if live is not None:
+            steps.append(_supersede(live, now))
+        live = _open(SessionKind.STREAMING, opening, now)
+    elif live is None:
+        if isinstance(event, CancelRequested):
+            raise CancelTooLate(SESSION.name, "ended", event.name)
+        if not isinstance(event, RegenerationRequested):
+            raise EventRefused(SESSION.name, "ended", event.name, "the message has no live session")
+        live = _open(SessionKind.REGENERATION, opening, now)
+    after, commands = handle(live, event, now)
+    return (*steps, Step(after, event, commands))
+
+
+def refuse_regeneration_during_streaming(live: Session | None) -> None:
+    """Raise `RegenerationDuringStreaming` if the live session would refuse a click whatever the image.
+
+    So that a caller learns the real reason before the image is looked for in a text that is not stored yet.
+    """
+    if live is not None and live.kind is SessionKind.STREAMING:
+        raise RegenerationDuringStreaming(SESSION.name, live.state, RegenerationRequested.name)
+
+
+def _open(kind: SessionKind, opening: Opening, now: int) -> Session:
+    return Session(opening.session_id, opening.message_id, kind, opening.settings, now)
+
+
+def _supersede(live: Session, now: int) -> Step:
+    event = CancelRequested(SUPERSEDED)
+    try:
+        session, commands = handle(live, event, now)
+    except CancelTooLate as refusal:
+        raise MessageBusy(refusal.machine, refusal.state, StreamStarted.name) from None
+    return Step(session, event, commands)

@@ -1,0 +1,38 @@
+"""Which text counts when a stream ends: what was streamed, or what the host has stored."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class SettledText(NamedTuple):
+    """The text that is scanned and illustrated, and whether it has to be saved first."""
+
+    text: str
+    save: bool
+
+
+def settle_text(
+    streamed: str,
+    final: str | None,
+    stored: str | None,
+    *,
+    touched: bool,
+) -> SettledText:
+    """Decide between the streamed text, the `final` text if the host named one, and the `stored` one.
+
+    `stored` is None where there is no such message; `touched` says that it was written since the stream
+    began. The rules, the first that fits:
+
+    * Nothing came and nothing was named: there is nothing to illustrate.
+    * No message, or one that was not touched, or one that holds just the beginning: it lacks the new text,
+      which is saved. So a host may keep no text itself, or a placeholder, or save as it goes.
+    * Else the host has written something of its own during the stream (hosts rewrite text), and that
+      stands; a text that it named is scanned all the same.
+    """
+    text = streamed if final is None else final
+    if not text or stored == text:
+        return SettledText(text, save=False)
+    if stored is None or not touched or text.startswith(stored):
+        return SettledText(text, save=True)
+    return SettledText(stored if final is None else text, save=False)

@@ -1,0 +1,413 @@
+"""One message's session: from the first token, or the first click, to the one write.
+
+Theory, on a page
+-----------------
+
+A session is a flat state machine, coupled with one small machine per prompt (`limner.states.prompt`). It is
+of one of two kinds, which share everything but their beginning:
+
+* **streaming**: `idle → streaming → sealed → [draining →] inserting → done`. Prompts are found and generated
+  while the text runs. When the text is final, the last scan of it fixes the total: the session is *sealed*.
+* **regeneration**: `idle → debouncing → sealed → [draining →] inserting → done`. Each click is a prompt and
+  starts the debounce again; when it has been quiet for two seconds the batch is sealed.
+
+`sealed` is passed through at once: if every prompt is settled the session goes on to `inserting`, else it
+waits in `draining`. Only these two lead into `inserting`, and entering it is the only thing that commands a
+write. That is the whole proof of "exactly one write": there is no other arrow.
+
+What comes late is declared, not hoped away. A click during `draining` re-opens the batch. A click during
+`inserting` opens the *next* batch: its image is generated at once, and after the write the session debounces
+again. A click on a message that is still streamed is refused. Cancelling works until `inserting` begins,
+because from then on the write may have happened already, and a caller must not be told otherwise.
+
+Guards look at the session after the prompt's own change: "all settled" counts the prompt that has just
+settled. Actions run before the state changes. Whatever an event needs to decide is in the session or in
+the event; there is no clock here and nothing to await.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+
+from statemachine import State
+
+from limner.errors import EventRefused
+from limner.states.commands import Command, Generate, InsertImages
+from limner.states.compiler import StrictChart, compile_chart
+from limner.states.events import (
+    CancelRequested,
+    InsertionFailed,
+    InsertionWritten,
+    PromptFound,
+    RegenerationRequested,
+    StreamEnded,
+)
+from limner.states.prompt import PROMPT, SETTLED, PromptDraft
+from limner.states.values import (
+    FoundPrompt,
+    InsertionMode,
+    OnDrainTimeout,
+    Problem,
+    Prompt,
+    Session,
+    SessionKind,
+    Timer,
+    TimerKind,
+)
+
+
+class SessionDraft:
+    """A session while one event changes it; `result` gives the new value.
+
+    The given session is not touched: prompts and timers are copied when the first one changes.
+    """
+
+    __slots__ = (
+        "batch",
+        "commands",
+        "last_request_at",
+        "now",
+        "outstanding",
+        "problem",
+        "prompts",
+        "session",
+        "settings",
+        "state",
+        "timers",
+    )
+
+    def __init__(self, session: Session, now: int) -> None:
+        self.session = session
+        self.now = now
+        self.settings = session.settings
+        self.state = session.state
+        self.prompts = dict(session.prompts)
+        self.timers = list(session.timers)
+        self.batch = session.batch
+        self.outstanding = session.outstanding
+        self.last_request_at = session.last_request_at
+        self.problem = session.problem
+        self.commands: list[Command] = []
+
+    def result(self) -> Session:
+        """The session after the event."""
+        old = self.session
+        return Session(
+            old.id,
+            old.message_id,
+            old.kind,
+            old.settings,
+            old.opened_at,
+            self.state,
+            self.prompts,
+            tuple(self.timers),
+            self.batch,
+            self.outstanding,
+            self.last_request_at,
+            self.problem,
+            # A session that has ended stays as it ended, however often it is told that time passes.
+            old.ended_at if old.ended_at is not None else self.now if self.state in SESSION.final else None,
+        )
+
+    def arm(self, kind: TimerKind, deadline: int, prompt_id: str = "") -> None:
+        """Set a timer."""
+        insort(self.timers, Timer(deadline, kind, prompt_id))
+
+    def disarm(self, kind: TimerKind, prompt_id: str = "") -> None:
+        """Unset a timer, which must be armed."""
+        for index, timer in enumerate(self.timers):
+            if timer.kind is kind and timer.prompt_id == prompt_id:
+                del self.timers[index]
+                return
+        raise AssertionError(f"{kind.name} timer of {prompt_id or 'the session'} was not armed")
+
+    def command(self, command: Command) -> None:
+        """Tell the engine to do something once this event is committed."""
+        self.commands.append(command)
+
+    def add_prompt(self, prompt: Prompt) -> None:
+        """Take in a new prompt and line it up at once."""
+        self.prompts[prompt.id] = prompt
+        if prompt.batch == self.batch:
+            self.outstanding += 1
+        self.command(Generate(prompt.id))
+
+    def change_prompt(self, prompt_id: str, event: str, cause: object) -> bool:
+        """Run one event of one prompt; say whether that settled it. Raises `EventRefused`."""
+        prompt = self.prompts.get(prompt_id)
+        if prompt is None:
+            raise EventRefused(PROMPT.name, "unknown", event, f"no prompt {prompt_id!r} in this session")
+        draft = PromptDraft(prompt, self)
+        state = PROMPT.step(prompt.state, event, draft, cause)
+        self.prompts[prompt_id] = draft.result(state)
+        if state not in SETTLED:
+            return False
+        if prompt.batch == self.batch:
+            self.outstanding -= 1
+        return True
+
+    def settle_all(self, event: str, cause: object) -> None:
+        """Run one settling event through every prompt that is not settled yet."""
+        for prompt in list(self.prompts.values()):
+            if prompt.state not in SETTLED:
+                self.change_prompt(prompt.id, event, cause)
+
+    def explain_unplaced(self, reason: str) -> None:
+        """Give every finished image that will not be placed any more the reason for it."""
+        for prompt in list(self.prompts.values()):
+            if prompt.image is not None and prompt.placed is None and prompt.unplaced_reason is None:
+                self.prompts[prompt.id] = prompt._replace(unplaced_reason=reason)
+
+    def successor_of(self, url: str) -> str:
+        """The image that stands where `url` stood, after the writes of this session."""
+        # Batch after batch, since a content-addressed store may give one URL again: a → b, then b → a.
+        batch = 0
+        for prompt in self.prompts.values():
+            placed = prompt.placed
+            if placed is not None and placed.replaced_url == url and prompt.batch > batch:
+                url, batch = placed.image_url, prompt.batch
+        return url
+
+
+# --- guards
+
+
+def all_settled(subject: SessionDraft, cause: object) -> bool:
+    """No prompt of the present batch is outstanding."""
+    return subject.outstanding == 0
+
+
+def is_regeneration(subject: SessionDraft, cause: object) -> bool:
+    """The session began with a click."""
+    return subject.session.kind is SessionKind.REGENERATION
+
+
+def inserts_on_drain_timeout(subject: SessionDraft, cause: object) -> bool:
+    """The host wants what is finished to be inserted when the wait ends."""
+    return subject.settings.on_drain_timeout is OnDrainTimeout.INSERT
+
+
+def has_next_batch(subject: SessionDraft, cause: object) -> bool:
+    """Clicks came while the write was under way."""
+    return any(prompt.batch > subject.batch for prompt in subject.prompts.values())
+
+
+# --- actions
+
+
+def _queued(found: FoundPrompt, batch: int) -> Prompt:
+    return Prompt(found.id, found.id, found.text, found.occurrence, batch, PROMPT.initial)
+
+
+def add_prompt(subject: SessionDraft, cause: PromptFound) -> None:
+    """Line up a found prompt. One that is known already stays as it is."""
+    if cause.prompt.id not in subject.prompts:
+        subject.add_prompt(_queued(cause.prompt, subject.batch))
+
+
+def take_final_scan(subject: SessionDraft, cause: StreamEnded) -> None:
+    """Let the final text count: cancel what is gone from it, add what is new, and take its order."""
+    final = {found.id: found for found in cause.prompts}
+    for prompt in list(subject.prompts.values()):
+        if prompt.id in final:
+            continue
+        if prompt.state not in SETTLED:
+            subject.change_prompt(prompt.id, "prompt_cancelled", cause)
+        elif prompt.image is not None:
+            subject.prompts[prompt.id] = prompt._replace(unplaced_reason="prompt-gone")
+    for found in final.values():
+        if found.id not in subject.prompts:
+            subject.add_prompt(_queued(found, subject.batch))
+    gone = {key: prompt for key, prompt in subject.prompts.items() if key not in final}
+    subject.prompts = {key: subject.prompts[key] for key in final} | gone
+
+
+def add_regeneration(subject: SessionDraft, cause: RegenerationRequested) -> None:
+    """Line up a clicked image's prompt for this batch."""
+    _add_click(subject, cause, subject.batch)
+
+
+def add_to_next_batch(subject: SessionDraft, cause: RegenerationRequested) -> None:
+    """Line up a clicked image's prompt now, but keep its image for the write after the present one."""
+    _add_click(subject, cause, subject.batch + 1)
+
+
+def _add_click(subject: SessionDraft, cause: RegenerationRequested, batch: int) -> None:
+    # Two clicks on one image to be replaced are one regeneration, unless the first has failed already:
+    # then the second click means "try again".
+    subject.last_request_at = subject.now
+    target = subject.successor_of(cause.target_url)
+    if cause.mode is InsertionMode.REPLACE_IMAGE:
+        for prompt in subject.prompts.values():
+            if (
+                prompt.batch == batch
+                and prompt.target_url == target
+                and prompt.mode is InsertionMode.REPLACE_IMAGE
+                and prompt.state not in {"failed", "cancelled"}
+            ):
+                return
+    subject.add_prompt(
+        Prompt(
+            id=f"{subject.session.id}.{len(subject.prompts) + 1}",
+            node_id=cause.node_id,
+            text=cause.text,
+            occurrence=cause.occurrence,
+            batch=batch,
+            state=PROMPT.initial,
+            mode=cause.mode,
+            target_url=target,
+        )
+    )
+
+
+def arm_debounce(subject: SessionDraft, cause: object) -> None:
+    """Start the two quiet seconds."""
+    subject.arm(TimerKind.DEBOUNCE, subject.now + subject.settings.debounce_ms)
+
+
+def disarm_debounce(subject: SessionDraft, cause: object) -> None:
+    """Stop waiting for quiet."""
+    subject.disarm(TimerKind.DEBOUNCE)
+
+
+def arm_drain(subject: SessionDraft, cause: object) -> None:
+    """Start the limit on the wait for outstanding prompts."""
+    subject.arm(TimerKind.DRAIN, subject.now + subject.settings.drain_timeout_ms)
+
+
+def disarm_drain(subject: SessionDraft, cause: object) -> None:
+    """Stop the limit on the wait."""
+    subject.disarm(TimerKind.DRAIN)
+
+
+def insert_batch(subject: SessionDraft, cause: object) -> None:
+    """Command the one write of this batch."""
+    subject.command(
+        InsertImages(
+            tuple(
+                prompt.id
+                for prompt in subject.prompts.values()
+                if prompt.batch == subject.batch
+                and prompt.state == "completed"
+                and prompt.unplaced_reason is None
+            )
+        )
+    )
+
+
+def abandon_outstanding(subject: SessionDraft, cause: object) -> None:
+    """Stop waiting for what is not settled."""
+    subject.settle_all("prompt_abandoned", cause)
+
+
+def cancel_outstanding(subject: SessionDraft, cause: object) -> None:
+    """Stop all work that is still under way."""
+    subject.settle_all("prompt_cancelled", cause)
+
+
+def note_drain_timeout(subject: SessionDraft, cause: object) -> None:
+    """The session fails for want of time; its finished images stay listed."""
+    seconds = subject.settings.drain_timeout_ms / 1000
+    subject.problem = Problem("drain_timeout", f"not every image was settled within {seconds:g} s")
+    subject.explain_unplaced("drain-timeout")
+
+
+def note_cancel(subject: SessionDraft, cause: CancelRequested) -> None:
+    """The session is cancelled; its finished images stay listed."""
+    subject.problem = Problem("cancelled", cause.reason)
+    subject.explain_unplaced("session-cancelled")
+
+
+def note_write_failed(subject: SessionDraft, cause: InsertionFailed) -> None:
+    """The write failed for good; the images stay listed."""
+    subject.problem = cause.problem
+    subject.explain_unplaced("write-failed")
+
+
+def note_message_gone(subject: SessionDraft, cause: object) -> None:
+    """There is no message to write into; the images stay listed."""
+    subject.problem = Problem("message_gone", "the message was deleted before its images were written")
+    subject.explain_unplaced("message-gone")
+
+
+def note_written(subject: SessionDraft, cause: InsertionWritten) -> None:
+    """Keep where each image of the batch went, or why it went nowhere."""
+    for placed in cause.placed:
+        prompt = subject.prompts[placed.prompt_id]
+        subject.prompts[prompt.id] = prompt._replace(placed=placed)
+    for unplaced in cause.unplaced:
+        prompt = subject.prompts[unplaced.prompt_id]
+        subject.prompts[prompt.id] = prompt._replace(unplaced_reason=unplaced.reason)
+
+
+def open_next_batch(subject: SessionDraft, cause: object) -> None:
+    """Turn to the clicks that came during the write: two seconds from the last of them.
+
+    A click on an image that this write replaced is meant for its successor.
+    """
+    subject.batch += 1
+    subject.outstanding = 0
+    for prompt in list(subject.prompts.values()):
+        if prompt.batch == subject.batch:
+            subject.outstanding += prompt.state not in SETTLED
+            if prompt.target_url is not None:
+                target = subject.successor_of(prompt.target_url)
+                subject.prompts[prompt.id] = prompt._replace(target_url=target)
+    due = max(subject.now, subject.last_request_at + subject.settings.debounce_ms)
+    subject.arm(TimerKind.DEBOUNCE, due)
+
+
+class SessionMachine(StrictChart):
+    """The declaration. `limner diagrams` draws it; `SESSION` is its compiled form."""
+
+    idle = State(initial=True)
+    streaming = State()
+    debouncing = State()
+    sealed = State()
+    draining = State()
+    inserting = State()
+    done = State(final=True)
+    failed = State(final=True)
+    cancelled = State(final=True)
+
+    stream_started = idle.to(streaming, unless=is_regeneration)
+    prompt_found = streaming.to(streaming, internal=True, on=add_prompt)
+    stream_ended = streaming.to(sealed, on=take_final_scan)
+
+    regeneration_requested = (
+        idle.to(debouncing, cond=is_regeneration, on=[add_regeneration, arm_debounce])
+        | debouncing.to(debouncing, internal=True, on=[add_regeneration, disarm_debounce, arm_debounce])
+        | draining.to(debouncing, cond=is_regeneration, on=[add_regeneration, disarm_drain, arm_debounce])
+        | inserting.to(inserting, internal=True, cond=is_regeneration, on=add_to_next_batch)
+    )
+    debounce_elapsed = debouncing.to(sealed)
+
+    total_fixed = sealed.to(inserting, cond=all_settled, on=insert_batch) | sealed.to(draining, on=arm_drain)
+
+    prompt_settled = (
+        streaming.to(streaming, internal=True)
+        | debouncing.to(debouncing, internal=True)
+        | draining.to(inserting, cond=all_settled, on=[disarm_drain, insert_batch])
+        | draining.to(draining, internal=True)
+        | inserting.to(inserting, internal=True)
+    )
+    drain_timed_out = draining.to(
+        inserting, cond=inserts_on_drain_timeout, on=[abandon_outstanding, insert_batch]
+    ) | draining.to(failed, on=[abandon_outstanding, note_drain_timeout])
+
+    written = inserting.to(
+        debouncing, cond=has_next_batch, on=[note_written, open_next_batch]
+    ) | inserting.to(done, on=note_written)
+    message_gone = inserting.to(done, on=[cancel_outstanding, note_message_gone])
+    write_failed = inserting.to(failed, on=[cancel_outstanding, note_write_failed])
+
+    cancel_requested = (
+        idle.to(cancelled, on=note_cancel)
+        | streaming.to(cancelled, on=[cancel_outstanding, note_cancel])
+        | debouncing.to(cancelled, on=[disarm_debounce, cancel_outstanding, note_cancel])
+        | sealed.to(cancelled, on=[cancel_outstanding, note_cancel])
+        | draining.to(cancelled, on=[disarm_drain, cancel_outstanding, note_cancel])
+    )
+
+
+SESSION = compile_chart(SessionMachine)
