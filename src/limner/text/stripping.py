@@ -1,0 +1,61 @@
+"""Taking the images out again, for the model's context."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from limner.text.detection import extract_image_prompts
+from limner.text.images import ImageMatch, images_between
+from limner.text.layout import GUARD, Lines
+from limner.text.patterns import PromptPatterns, TagPattern
+
+
+def strip_illustrations(
+    text: str,
+    *,
+    is_ours: Callable[[str], bool] | None = None,
+    patterns: PromptPatterns | Iterable[str | TagPattern] | None = None,
+) -> str:
+    """`text` without the images that were placed in it; the prompt tags stay.
+
+    Removed are the images that stand directly behind a prompt tag, any number of them, with what
+    `place_images` put around them, and every image whose decoded address `is_ours` knows. A text
+    that had no images before `place_images` comes back exactly. Other images stay.
+
+    Raises `InvalidPattern`, `PatternTooSlow`.
+    """
+    prompts = extract_image_prompts(text, patterns)
+    images = {image.start: image for image in images_between(text, prompts)}
+    lines = Lines(text, ())
+    cuts: list[tuple[int, int]] = []
+    for prompt in prompts:
+        end = prompt.end
+        lines.add(prompt.start, end)
+        separator = lines.separator(end)
+        while (image := images.pop(end, None) or _behind(text, end, separator, images)) is not None:
+            end = _past_guard(text, image.end)
+        # The line breaks that go end no line for what follows, as they did not when they were put in.
+        lines.extend(end)
+        cuts.append((prompt.end, end))
+    if is_ours is not None:
+        ours = (image for image in images.values() if is_ours(image.src))
+        cuts.extend((image.start, _past_guard(text, image.end)) for image in ours)
+        cuts.sort()
+    kept: list[str] = []
+    done = 0
+    for start, end in cuts:
+        kept.append(text[done:start])
+        done = end
+    kept.append(text[done:])
+    return "".join(kept)
+
+
+def _behind(text: str, pos: int, separator: str, images: dict[int, ImageMatch]) -> ImageMatch | None:
+    """The image at `pos` that has the separator before it, taken out of `images`."""
+    if separator and text.startswith(separator, pos):
+        return images.pop(pos + len(separator), None)
+    return None
+
+
+def _past_guard(text: str, pos: int) -> int:
+    return pos + len(GUARD) if text.startswith(GUARD, pos) else pos
