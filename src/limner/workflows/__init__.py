@@ -1,0 +1,1 @@
+"""When it happens: the drivers of the machines, and the ports they speak through."""

@@ -1,0 +1,181 @@
+"""The ports: what the workflows ask of the world outside, each as small as it can be.
+
+A port is declared here, beside its callers; an adapter in `limner.adapters` implements it. A host that
+brings its own store or its own painter implements one of these protocols and needs nothing else of
+Limner's. Times are integer milliseconds, image sizes pixels, data sizes bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+from limner.states import Event, Session
+from limner.states.message import Step
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a generator can do besides turning text into an image.
+
+    `progress`: it reports a fraction done. `preview`: it sends unfinished pictures.
+    `cancel`: when the call is cancelled the work stops at the server too, not only here.
+    """
+
+    progress: bool = False
+    preview: bool = False
+    cancel: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    """One image to be made.
+
+    `prompt_id` is unique per image and stays the same over its attempts; `attempt` counts from 1. `seed` is
+    a non-negative 32-bit number that differs between two equal prompts and between an image and its
+    regeneration; a backend that knows seeds should use it.
+    """
+
+    prompt_id: str
+    message_id: str
+    prompt: str
+    seed: int
+    attempt: int = 1
+
+
+class ProgressCallback(Protocol):
+    """How a generator tells how far it is. Returns at once and never raises."""
+
+    def __call__(self, fraction: float | None = None, preview: bytes | None = None) -> None:
+        """`fraction` is 0.0 to 1.0; `preview` an unfinished picture as the bytes of an image file."""
+
+
+@runtime_checkable
+class Generator(Protocol):
+    """A service that paints one image for one prompt."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this generator can do."""
+
+    async def generate(self, request: GenerationRequest, report: ProgressCallback) -> bytes:
+        """Paint and return the bytes of an image file (PNG, JPEG, WebP, GIF …).
+
+        Being cancelled is normal (a user cancels, the time limit passes): stop the work at the server
+        where that is possible, then let the cancellation through. One call is one attempt: do not
+        retry inside, the prompt's state machine does, so that each attempt counts against the limit.
+
+        Raises a subclass of `limner.errors.BackendError` for everything that goes wrong.
+        """
+
+    async def aclose(self) -> None:
+        """Release connections. Called once, when Limner made the generator itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMessage:
+    """A message as it stands in the store: its text, and a version that changes with every write."""
+
+    text: str
+    version: str
+
+
+class MessageStore(Protocol):
+    """Where the host keeps its messages."""
+
+    async def read(self, message_id: str) -> StoredMessage | None:
+        """The message as it stands now, or None where there is none. Raises `StorageError`."""
+
+    async def write(self, message_id: str, text: str, *, expected: str | None) -> str:
+        """Write `text` if the message's version still is `expected`; return the new version.
+
+        `expected=None` creates the message and fails where it exists. The check and the write are one
+        atomic step. Raises `VersionConflict` if the version differs (or the message exists though
+        `expected` is None), `MessageGone` if it was deleted, `StorageError` for anything else; in
+        each case nothing was written.
+        """
+
+
+class ImageStore(Protocol):
+    """Where finished images are kept."""
+
+    async def put(self, data: bytes, media_type: str) -> str:
+        """Keep the image and return the URL under which the message's reader finds it.
+
+        Either the whole image is kept or nothing is. Putting the same bytes again may return the
+        same URL. Raises `StorageError`.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInfo:
+    """What an inspection found: the file's own media type, its size, and a thumbnail.
+
+    `data` is what is to be stored (the same bytes unless the inspection had to mend them).
+    `thumbnail` is a small image file of type `thumbnail_media_type`.
+    """
+
+    data: bytes = field(repr=False)
+    media_type: str
+    width: int
+    height: int
+    thumbnail: bytes = field(repr=False)
+    thumbnail_media_type: str
+
+
+class ImageInspector(Protocol):
+    """Checks that what a generator returned is an image, and makes a thumbnail of it."""
+
+    async def inspect(self, data: bytes) -> ImageInfo:
+        """Decode `data` off the event loop. Raises `NotAnImage`, `AnswerTooLarge` or `NoImage`."""
+
+    async def thumbnail(self, data: bytes) -> tuple[bytes, str] | None:
+        """A thumbnail of an unfinished picture and its media type, or None where it is no image."""
+
+
+@dataclass(frozen=True, slots=True)
+class JournalRecord:
+    """One event and what it led to. `session` is the value *after* the event, `now` in ms."""
+
+    session: Session
+    event: Event
+    now: int
+
+
+class Journal(Protocol):
+    """The durable list of events. An engine commits a record before it performs its commands."""
+
+    async def append(self, records: Sequence[JournalRecord]) -> None:
+        """Commit all records, in order, or none. Raises `StorageError`."""
+
+
+class StepListener(Protocol):
+    """Whom an engine tells about steps that are committed."""
+
+    def committed(self, step: Step) -> None:
+        """Take note of the step and perform its commands. Must not wait."""
+
+
+class Engine(Protocol):
+    """Keeps sessions, and runs them: persist, call the core, hand on the commands, wake at deadlines.
+
+    Only prompts found, seals, clicks, cancels and results reach an engine; tokens never do.
+    """
+
+    async def run(self, listener: StepListener) -> None:
+        """Work until cancelled. Sessions move only while this runs."""
+
+    async def post(self, message_id: str, event: Event, *, session_id: str | None = None) -> Session:
+        """Handle an event for a message and return the session after it, once that is committed.
+
+        With `session_id` the event is for that session only and is refused when another one is live. Raises
+        `EventRefused` if the machine does not accept the event, `StorageError` if it cannot be
+        committed. A caller that is cancelled while it waits does not undo the event.
+        """
+
+    def live_session(self, message_id: str) -> Session | None:
+        """The message's session as far as it got, or None where none is live."""
+
+    def live_sessions(self) -> Sequence[Session]:
+        """All live sessions, oldest first."""

@@ -1,0 +1,264 @@
+"""Has images made: the driver of `PromptMachine`, under the one global limit.
+
+For each job whose turn has come: tell the session, call the generator, check what came back, store it, and
+tell the session again. Which job starts when is the limiter's decision (`limner.states.limiter`), whether a
+failed one is repeated the prompt's (`limner.states.prompt`); here is only the doing.
+
+An image that exists is not lost: once the generator has answered, checking, storing and reporting go on even
+if the session has given up meanwhile; and if it cannot be stored, the next attempt stores the same picture
+instead of paying for another.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import anyio
+import anyio.abc
+
+from limner.errors import BackendError, EventRefused, NoImage, NotRunning, StorageError
+from limner.states import (
+    GenerationFailed,
+    GenerationStarted,
+    GenerationSucceeded,
+    Image,
+    Problem,
+    Prompt,
+    Session,
+)
+from limner.states.limiter import JobId, Limiter, Limits
+from limner.workflows.clock import Alarm
+from limner.workflows.logs import Log, log
+from limner.workflows.ports import (
+    Engine,
+    GenerationRequest,
+    Generator,
+    ImageInfo,
+    ImageInspector,
+    ImageStore,
+)
+from limner.workflows.progress import ProgressManager, Thumbnail
+from limner.workflows.prompts import PromptRegistry, seed_of
+
+STORE_TIME_LIMIT_MS = 30_000
+"""How long storing one finished image may take. It cannot be cancelled from outside, so it needs an end."""
+
+KEEP_UNSTORED = 64
+"""How many finished images that could not be stored are kept in memory for the next attempt."""
+
+
+class QueueProcessor:
+    """Runs the jobs of all messages. It is a timed source: the interval between starts is its deadline."""
+
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        generator: Generator,
+        inspector: ImageInspector,
+        images: ImageStore,
+        registry: PromptRegistry,
+        progress: ProgressManager,
+        alarm: Alarm,
+        limits: Limits,
+    ) -> None:
+        self._engine = engine
+        self._generator = generator
+        self._inspector = inspector
+        self._images = images
+        self._registry = registry
+        self._progress = progress
+        self._alarm = alarm
+        self._limiter = Limiter(limits)
+        self._jobs: dict[JobId, tuple[str, Prompt]] = {}
+        self._scopes: dict[JobId, anyio.CancelScope] = {}
+        self._unstored: OrderedDict[str, ImageInfo] = OrderedDict()
+        self._tasks: anyio.abc.TaskGroup | None = None
+        alarm.add(self)
+
+    @property
+    def limits(self) -> Limits:
+        """The limits in force."""
+        return self._limiter.limits
+
+    @property
+    def running(self) -> int:
+        """How many images are being made."""
+        return self._limiter.running
+
+    @property
+    def waiting(self) -> int:
+        """How many images wait for their turn."""
+        return self._limiter.waiting
+
+    def start(self, tasks: anyio.abc.TaskGroup) -> None:
+        """Run jobs in this task group from now on."""
+        self._tasks = tasks
+
+    def stop(self) -> None:
+        """Start no more jobs. Those that run are cancelled with their task group."""
+        self._tasks = None
+
+    def change_limits(self, limits: Limits) -> None:
+        """Use other limits from now on; running calls go on."""
+        self._limiter.change(limits)
+        self.trigger()
+
+    def enqueue(self, session: Session, prompt_id: str) -> None:
+        """Line a prompt up for its turn."""
+        job = JobId(session.id, prompt_id)
+        self._jobs[job] = (session.message_id, session.prompts[prompt_id])
+        self._limiter.submit(job, session.message_id)
+        self.trigger()
+
+    def abort(self, session: Session, prompt_id: str) -> None:
+        """Take a prompt out of the line, or cancel the generator's call for it."""
+        job = JobId(session.id, prompt_id)
+        self._unstored.pop(prompt_id, None)
+        if self._limiter.withdraw(job, session.message_id):
+            del self._jobs[job]
+        elif job in self._scopes:
+            self._scopes[job].cancel()
+        self.trigger()
+
+    def trigger(self) -> None:
+        """Start what may start now."""
+        self.wake(self._alarm.clock())
+        self._alarm.reschedule()
+
+    def next_deadline(self) -> int | None:
+        """When the next job may start, if that is a matter of time."""
+        return None if self._tasks is None else self._limiter.next_deadline()
+
+    def wake(self, now: int) -> None:
+        """Start the jobs whose turn has come."""
+        if self._tasks is None:
+            return
+        for job in self._limiter.start_due(now):
+            self._tasks.start_soon(self._run, job, name=f"limner image {job.prompt_id}")
+
+    async def _run(self, job: JobId) -> None:
+        message_id, prompt = self._jobs.pop(job)
+        logger = log.bind(message_id=message_id, session_id=job.session_id, prompt_id=prompt.id)
+        event: GenerationSucceeded | GenerationFailed | None = None
+        left = False
+        try:
+            with anyio.CancelScope() as scope:
+                self._scopes[job] = scope
+                session = await self._engine.post(
+                    message_id, GenerationStarted(prompt.id), session_id=job.session_id
+                )
+                event = await self._attempt(message_id, session.prompts[prompt.id], logger)
+            # The place is given back before the result is told: a retry may be lined up by that at once.
+            self._leave(job)
+            left = True
+            if event is None:
+                logger.debug("generation_aborted")
+            else:
+                with anyio.CancelScope(shield=True):
+                    await self._engine.post(message_id, event, session_id=job.session_id)
+        except (EventRefused, NotRunning) as refusal:
+            # Cancelled, out of time or closed, before its turn or while its answer was on the way.
+            if isinstance(event, GenerationSucceeded):
+                logger.warning("image_came_too_late", image_url=event.image.url, why=str(refusal))
+        except StorageError as error:
+            logger.critical("journal_failed", error=str(error), hint=error.hint)
+        finally:
+            if not left:
+                self._leave(job)
+
+    def _leave(self, job: JobId) -> None:
+        del self._scopes[job]
+        self._limiter.finish(job)
+        self.trigger()
+
+    async def _attempt(
+        self, message_id: str, prompt: Prompt, logger: Log
+    ) -> GenerationSucceeded | GenerationFailed:
+        logger.debug("generation_started", attempt=prompt.attempt)
+        try:
+            unstored = self._unstored.pop(prompt.id, None)
+            data = b"" if unstored is not None else await self._call(message_id, prompt)
+            with anyio.CancelScope(shield=True):
+                found = unstored or await self._inspector.inspect(data)
+                return await self._keep(message_id, prompt, found)
+        except BackendError as error:
+            problem = Problem(error.kind, str(error), error.retry_after_ms)
+        except StorageError as error:
+            problem = Problem("image_not_stored", str(error))
+        except Exception as error:  # noqa: BLE001 - a host's own generator may raise anything; it fails alone
+            problem = Problem("backend_error", f"{type(error).__name__}: {error}")
+        logger.warning("generation_failed", attempt=prompt.attempt, kind=problem.kind, error=problem.message)
+        return GenerationFailed(prompt.id, problem)
+
+    async def _call(self, message_id: str, prompt: Prompt) -> bytes:
+        request = GenerationRequest(prompt.id, message_id, prompt.text, seed_of(prompt.id), prompt.attempt)
+        previews = _Previews(self._inspector, self._progress, message_id, prompt.id)
+        if self._tasks is not None:
+            self._tasks.start_soon(previews.run)
+        try:
+            # A host's own generator may return anything, whatever its annotation says.
+            data: object = await self._generator.generate(request, previews.report)
+        finally:
+            previews.scope.cancel()
+        if not isinstance(data, (bytes, bytearray, memoryview)) or not data:
+            raise NoImage(f"the generator returned {_described(data)} instead of an image's bytes")
+        return bytes(data)
+
+    async def _keep(self, message_id: str, prompt: Prompt, found: ImageInfo) -> GenerationSucceeded:
+        try:
+            with anyio.fail_after(STORE_TIME_LIMIT_MS / 1000):
+                stored_url = await self._images.put(found.data, found.media_type)
+        except (StorageError, TimeoutError, OSError) as error:
+            self._unstored[prompt.id] = found
+            while len(self._unstored) > KEEP_UNSTORED:
+                self._unstored.popitem(last=False)
+            why = str(error) or f"not stored within {STORE_TIME_LIMIT_MS // 1000} s"
+            raise StorageError(f"the image could not be stored: {why}") from error
+        url = self._registry.unique_url(message_id, stored_url)
+        self._registry.keep_image(message_id, prompt.text, prompt.occurrence, url)
+        thumbnail = Thumbnail(found.thumbnail, found.thumbnail_media_type, final=True)
+        self._progress.report(message_id, prompt.id, fraction=1.0, thumbnail=thumbnail)
+        image = Image(url, found.media_type, found.width, found.height, len(found.data))
+        return GenerationSucceeded(prompt.id, image)
+
+
+class _Previews:
+    """Hands a running job's progress on; of several previews only the newest is made a thumbnail."""
+
+    def __init__(
+        self, inspector: ImageInspector, progress: ProgressManager, message_id: str, prompt_id: str
+    ) -> None:
+        self._inspector = inspector
+        self._progress = progress
+        self._message_id = message_id
+        self._prompt_id = prompt_id
+        self._newest: bytes | None = None
+        self.scope = anyio.CancelScope()
+        self._arrived = anyio.Event()
+
+    def report(self, fraction: float | None = None, preview: bytes | None = None) -> None:
+        if preview is not None:
+            self._newest = preview
+            self._arrived.set()
+        if fraction is not None:
+            self._progress.report(self._message_id, self._prompt_id, fraction=fraction)
+
+    async def run(self) -> None:
+        with self.scope:
+            while True:
+                await self._arrived.wait()
+                self._arrived = anyio.Event()
+                data, self._newest = self._newest, None
+                try:
+                    made = None if data is None else await self._inspector.thumbnail(data)
+                except Exception as error:  # noqa: BLE001 - a preview is a nicety; its image must not suffer
+                    log.debug("preview_failed", prompt_id=self._prompt_id, error=repr(error))
+                    continue
+                # The inspection runs in a thread and is not cut short; by now the picture may be finished.
+                if made is not None and not self.scope.cancel_called:
+                    self._progress.report(self._message_id, self._prompt_id, thumbnail=Thumbnail(*made))
+
+
+def _described(data: object) -> str:
+    return "nothing" if not data and data is not False else type(data).__name__

@@ -1,0 +1,241 @@
+"""The coordinator: ties the engine, the processor, the streams and the insertion together.
+
+It decides nothing about sessions. It posts events to the engine and performs the commands that come back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import anyio
+import anyio.abc
+
+from limner.errors import EventRefused, NotRunning, StorageError, UnknownImage, UnknownMessage
+from limner.states import (
+    Abort,
+    CancelRequested,
+    Command,
+    Generate,
+    InsertImages,
+    InsertionMode,
+    InsertionWritten,
+    RegenerationRequested,
+    Session,
+    is_final,
+)
+from limner.states.limiter import Limits
+from limner.states.message import Step, refuse_regeneration_during_streaming
+from limner.states.outcome import Result, result_of
+from limner.text import Profile, PromptPatterns, find_images, same_url
+from limner.workflows.clock import Alarm
+from limner.workflows.insertion import deferred_images, insert_deferred_images
+from limner.workflows.logs import log
+from limner.workflows.ports import Engine, Generator, ImageInspector, ImageStore, MessageStore
+from limner.workflows.processor import QueueProcessor
+from limner.workflows.progress import ProgressManager
+from limner.workflows.prompts import PromptNode, PromptRegistry
+from limner.workflows.streaming import MessageStream, StreamingMonitor
+
+
+class SessionManager:
+    """All sessions of one process: begins them, performs what they command, and ends them."""
+
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        generator: Generator,
+        inspector: ImageInspector,
+        images: ImageStore,
+        store: MessageStore,
+        alarm: Alarm,
+        patterns: PromptPatterns,
+        profile: Profile,
+        limits: Limits,
+    ) -> None:
+        self.engine = engine
+        self.store = store
+        self.alarm = alarm
+        self.patterns = patterns
+        self.profile = profile
+        self.registry = PromptRegistry()
+        self.progress = ProgressManager()
+        self.processor = QueueProcessor(
+            engine=engine,
+            generator=generator,
+            inspector=inspector,
+            images=images,
+            registry=self.registry,
+            progress=self.progress,
+            alarm=alarm,
+            limits=limits,
+        )
+        self._streams: dict[str, MessageStream] = {}
+        self._tasks: anyio.abc.TaskGroup | None = None
+
+    async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Work until cancelled."""
+        try:
+            async with anyio.create_task_group() as tasks:
+                self._tasks = tasks
+                self.processor.start(tasks)
+                self.progress.start()
+                tasks.start_soon(self.engine.run, self, name="limner engine")
+                tasks.start_soon(self.alarm.run, name="limner alarm")
+                task_status.started()
+        finally:
+            self._tasks = None
+            self.processor.stop()
+            self.progress.stop()
+
+    # --- streaming
+
+    async def start_streaming_session(self, message_id: str) -> MessageStream:
+        """Begin to illustrate a message whose text begins to arrive. Cancels the message's session before."""
+        stream = MessageStream(
+            message_id,
+            engine=self.engine,
+            store=self.store,
+            registry=self.registry,
+            progress=self.progress,
+            patterns=self.patterns,
+        )
+        await stream.start(self._running())
+        live = self.engine.live_session(message_id)
+        if live is not None and live.id == stream.session_id:
+            self._streams[message_id] = stream
+        else:
+            stream.close()  # cancelled before its first piece; the text passes through without pictures
+        return stream
+
+    def stream(self, message_id: str) -> MessageStream | None:
+        """The message's open stream, or None."""
+        stream = self._streams.get(message_id)
+        return None if stream is None or stream.closed else stream
+
+    def start_monitor(self, monitor: StreamingMonitor) -> None:
+        """Let a monitor poll in the background."""
+        self._running().start_soon(monitor.run, name=f"limner monitor {monitor.stream.message_id}")
+
+    # --- regeneration
+
+    async def queue_regeneration(
+        self, message_id: str, image_url: str, mode: InsertionMode = InsertionMode.REPLACE_IMAGE
+    ) -> Session:
+        """Ask for a new image in place of, or beside, one that stands in the message.
+
+        Raises `RegenerationDuringStreaming`, `UnknownMessage`, `UnknownImage`, `StorageError`.
+        """
+        self._running()
+        node = await self._node_of(message_id, image_url)
+        target = self.registry.successor_of(message_id, image_url)
+        event = RegenerationRequested(node.id, node.text, node.occurrence, target, mode)
+        session = await self.engine.post(message_id, event)
+        log.info("regeneration_queued", message_id=message_id, session_id=session.id, prompt_id=node.id)
+        return session
+
+    async def _node_of(self, message_id: str, image_url: str) -> PromptNode:
+        live = self.engine.live_session(message_id)
+        refuse_regeneration_during_streaming(live)
+        node = self.registry.get_prompt_for_image(message_id, image_url)
+        if live is not None and node is not None:
+            # Its write may just be under way, so the text says nothing certain; the session will decide.
+            return node
+        message = await self.store.read(message_id)
+        if message is None:
+            raise UnknownMessage(message_id)
+        if node is None:
+            return self.registry.adopt_image(message_id, image_url, message.text, self.patterns)
+        current = self.registry.successor_of(message_id, image_url)
+        if not any(same_url(image.src, current) for image in find_images(message.text, self.patterns)):
+            raise UnknownImage(message_id, image_url)
+        return node
+
+    # --- both
+
+    async def cancel_session(self, message_id: str, reason: str = "cancelled by request") -> Result:
+        """Cancel the message's live session; no image of it will be inserted.
+
+        Raises `CancelTooLate` once the write has begun or the session has ended, `UnknownMessage` where
+        there never was one.
+        """
+        self._running()
+        if not self.is_active(message_id) and not self.progress.is_tracking(message_id):
+            raise UnknownMessage(message_id)
+        return result_of(await self.engine.post(message_id, CancelRequested(reason)))
+
+    def get_session(self, message_id: str) -> Session | None:
+        """The message's live session, or None."""
+        return self.engine.live_session(message_id)
+
+    def get_all_sessions(self) -> Sequence[Session]:
+        """All live sessions, oldest first."""
+        return self.engine.live_sessions()
+
+    def is_active(self, message_id: str | None = None) -> bool:
+        """Whether the message (or any message) has a live session."""
+        if message_id is None:
+            return bool(self.engine.live_sessions())
+        return self.engine.live_session(message_id) is not None
+
+    # --- what the engine tells
+
+    def committed(self, step: Step) -> None:
+        """Perform what a committed step commands, and tell those who watch."""
+        session = step.session
+        if isinstance(step.event, InsertionWritten):
+            for placed in step.event.placed:
+                if placed.replaced_url is not None:
+                    self.registry.link_successor(session.message_id, placed.replaced_url, placed.image_url)
+        self.progress.committed(step)
+        for command in step.commands:
+            self._perform(session, command)
+        if is_final(session):
+            self._ended(session)
+
+    def _perform(self, session: Session, command: Command) -> None:
+        if isinstance(command, Generate):
+            self.processor.enqueue(session, command.prompt_id)
+        elif isinstance(command, Abort):
+            self.processor.abort(session, command.prompt_id)
+        else:
+            self._running().start_soon(self._insert, session, command, name="limner insertion")
+
+    async def _insert(self, session: Session, command: InsertImages) -> None:
+        outcome = await insert_deferred_images(
+            self.store,
+            session.message_id,
+            deferred_images(session, command.prompt_ids),
+            patterns=self.patterns,
+            profile=self.profile,
+            replaced=self.registry.successors(session.message_id),
+            alarm=self.alarm,
+        )
+        try:
+            await self.engine.post(session.message_id, outcome, session_id=session.id)
+        except (EventRefused, NotRunning, StorageError) as error:
+            log.critical("insertion_not_recorded", message_id=session.message_id, error=str(error))
+
+    def _ended(self, session: Session) -> None:
+        stream = self._streams.get(session.message_id)
+        if stream is not None and stream.session_id == session.id:
+            stream.close()
+            del self._streams[session.message_id]
+        result = result_of(session)
+        log.info(
+            "session_ended",
+            message_id=session.message_id,
+            session_id=session.id,
+            kind=session.kind.value,
+            state=session.state,
+            placed=len(result.placed),
+            unplaced=len(result.unplaced),
+            failed=len(result.failed),
+            cancelled=len(result.cancelled),
+            problem=None if result.problem is None else result.problem.kind,
+        )
+
+    def _running(self) -> anyio.abc.TaskGroup:
+        if self._tasks is None:
+            raise NotRunning("Limner is not running")
+        return self._tasks

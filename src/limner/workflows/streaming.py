@@ -1,0 +1,288 @@
+"""The streaming workflow: from the first piece of text to the seal.
+
+A `MessageStream` takes the text as the host has it: piece by piece (`feed`), or as snapshots of all there
+is so far (`observe`). It never waits while text passes: what it finds goes into an outbox, which one task
+empties in order. `seal` says that the text is final; it is scanned once more, and that scan counts.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Awaitable, Callable, Sequence
+from inspect import isawaitable
+from typing import NamedTuple
+
+import anyio
+import anyio.abc
+
+from limner.errors import (
+    EventRefused,
+    MessageBusy,
+    MessageGone,
+    NotRunning,
+    PatternTooSlow,
+    StorageError,
+    VersionConflict,
+)
+from limner.states import PromptFound, StreamEnded, StreamStarted
+from limner.states.sealing import settle_text
+from limner.text import PromptMatch, PromptPatterns, PromptScanner, extract_image_prompts, find_images
+from limner.workflows.clock import Alarm
+from limner.workflows.insertion import MAX_CONFLICTS
+from limner.workflows.logs import log
+from limner.workflows.ports import Engine, MessageStore
+from limner.workflows.progress import ProgressManager
+from limner.workflows.prompts import PromptRegistry
+
+POLL_INTERVAL_MS = 300
+"""How often a `StreamingMonitor` looks, in ms (the seed's value)."""
+
+
+class _Seal(NamedTuple):
+    final_text: str | None
+
+
+class MessageStream:
+    """One message while its text arrives. `closed` once it is sealed or its session is over."""
+
+    def __init__(
+        self,
+        message_id: str,
+        *,
+        engine: Engine,
+        store: MessageStore,
+        registry: PromptRegistry,
+        progress: ProgressManager,
+        patterns: PromptPatterns,
+    ) -> None:
+        self.message_id = message_id
+        self.session_id = ""
+        self.closed = False
+        self._engine = engine
+        self._store = store
+        self._registry = registry
+        self._progress = progress
+        self._patterns = patterns
+        self._scanner = PromptScanner(patterns)
+        self._chunks: list[str] = []
+        self._version_at_start: str | None = None
+        self._outbox, self._inbox = anyio.create_memory_object_stream[PromptMatch | _Seal](math.inf)
+        self._opened = anyio.Event()
+        self._sealed = anyio.Event()
+        self._error: StorageError | NotRunning | None = None
+
+    async def start(self, tasks: anyio.abc.TaskGroup) -> None:
+        """Open the session, cancelling the one before it; wait for it if it is just writing.
+
+        A caller that is cancelled while it waits leaves no session open. Raises `StorageError`.
+        """
+        tasks.start_soon(self._run, name=f"limner stream {self.message_id}")
+        try:
+            await self._opened.wait()
+        except BaseException:
+            # Nobody will feed this stream, and a session that has begun must come to an end.
+            self.seal_soon()
+            raise
+        if self._error is not None:
+            raise self._error
+
+    @property
+    def text(self) -> str:
+        """The text so far."""
+        if len(self._chunks) > 1:
+            self._chunks = ["".join(self._chunks)]
+        return self._chunks[0] if self._chunks else ""
+
+    def feed(self, chunk: str) -> None:
+        """Take in the next piece of the text. Costs what the piece costs, and waits for nothing."""
+        if not isinstance(chunk, str):
+            raise TypeError(f"a piece of text must be a str, not {type(chunk).__name__}")
+        if self.closed:
+            return
+        self._chunks.append(chunk)
+        for match in self._scanner.feed(chunk):
+            self._outbox.send_nowait(match)
+
+    def observe(self, text: str) -> None:
+        """Take in a snapshot of all the text there is so far; it may also differ from the last one."""
+        if self.closed:
+            return
+        known = self.text
+        if text.startswith(known):
+            if len(text) > len(known):
+                self.feed(text[len(known) :])
+            return
+        # The host rewrote what was there. Prompts that are found again are the same prompts.
+        self._chunks = []
+        self._scanner = PromptScanner(self._patterns)
+        self.feed(text)
+
+    def seal_soon(self, final_text: str | None = None) -> None:
+        """Say that the text is final, without waiting for what follows from it."""
+        if not self.closed:
+            self.closed = True
+            self._outbox.send_nowait(_Seal(final_text))
+
+    async def seal(self, final_text: str | None = None) -> None:
+        """Say that the text is final, and wait until the session is sealed.
+
+        `final_text` is the text as the host will keep it, where that differs from what was streamed.
+        Raises `StorageError` where the store could not be asked; the streamed text then counts.
+        Raises `NotRunning` where Limner was closed before that.
+        """
+        self.seal_soon(final_text)
+        await self._sealed.wait()
+        if self._error is not None:
+            raise self._error
+
+    def close(self) -> None:
+        """Take no more text: the session is over."""
+        self.closed = True
+        self._outbox.close()
+
+    async def _run(self) -> None:
+        try:
+            with self._inbox, self._outbox:
+                if not await self._open():
+                    return
+                await self._note_version()
+                async for found in self._inbox:
+                    if isinstance(found, _Seal):
+                        await self._seal(found.final_text)
+                        return
+                    node = self._registry.register(self.message_id, found)
+                    await self._engine.post(
+                        self.message_id, PromptFound(node.found), session_id=self.session_id
+                    )
+        except EventRefused:
+            pass  # the session was cancelled meanwhile; the text goes on without pictures
+        except StorageError as error:
+            self._error = error
+            log.critical("journal_failed", message_id=self.message_id, error=str(error), hint=error.hint)
+        except (NotRunning, anyio.get_cancelled_exc_class()) as end:
+            self._error = NotRunning("Limner was closed before the text was sealed")
+            if not isinstance(end, NotRunning):
+                raise
+        finally:
+            self.closed = True
+            self._opened.set()
+            self._sealed.set()
+
+    async def _open(self) -> bool:
+        while not self.closed:
+            try:
+                session = await self._engine.post(self.message_id, StreamStarted())
+            except MessageBusy:
+                log.info("stream_waits_for_write", message_id=self.message_id)
+                await self._progress.wait_ended(self.message_id)
+            else:
+                self.session_id = session.id
+                self._opened.set()
+                log.info("streaming_started", message_id=self.message_id, session_id=session.id)
+                return True
+        return False
+
+    async def _note_version(self) -> None:
+        try:
+            stored = await self._store.read(self.message_id)
+        except Exception as error:  # noqa: BLE001 - the store is asked again at the seal, where it counts
+            log.warning("store_failed", message_id=self.message_id, error=f"{type(error).__name__}: {error}")
+        else:
+            self._version_at_start = None if stored is None else stored.version
+
+    async def _seal(self, final_text: str | None) -> None:
+        if self._scanner.error is not None:
+            error = self._scanner.error
+            log.warning("pattern_too_slow", pattern=error.pattern, limit_ms=error.limit_ms)
+        try:
+            text = await self._settle_text(final_text)
+        except Exception as error:  # noqa: BLE001 - a host's own store may raise anything
+            self._error = error if isinstance(error, StorageError) else StorageError(repr(error))
+            log.warning("store_failed", message_id=self.message_id, error=f"{type(error).__name__}: {error}")
+            text = self.text if final_text is None else final_text
+        matches = scan(text, self._patterns)
+        if not self._chunks:
+            matches = without_images(text, matches, self._patterns)
+        found = tuple(self._registry.register(self.message_id, match).found for match in matches)
+        await self._engine.post(self.message_id, StreamEnded(found), session_id=self.session_id)
+        log.info(
+            "streaming_sealed", message_id=self.message_id, session_id=self.session_id, prompts=len(found)
+        )
+
+    async def _settle_text(self, final_text: str | None) -> str:
+        conflicts = 0
+        while True:
+            stored = await self._store.read(self.message_id)
+            version = None if stored is None else stored.version
+            settled = settle_text(
+                self.text,
+                final_text,
+                None if stored is None else stored.text,
+                touched=version != self._version_at_start,
+            )
+            if settled.save:
+                try:
+                    await self._store.write(self.message_id, settled.text, expected=version)
+                except (VersionConflict, MessageGone):
+                    conflicts += 1
+                    if conflicts > MAX_CONFLICTS:
+                        raise
+                    continue  # the host was quicker: decide again with what it wrote
+            return settled.text
+
+
+class StreamingMonitor:
+    """Polls a host that only has the text so far, and feeds what it sees to a `MessageStream`."""
+
+    def __init__(
+        self,
+        stream: MessageStream,
+        read_text: Callable[[], str | Awaitable[str]],
+        alarm: Alarm,
+        poll_interval_ms: int = POLL_INTERVAL_MS,
+    ) -> None:
+        self.stream = stream
+        self._read_text = read_text
+        self._alarm = alarm
+        self._interval_ms = poll_interval_ms
+        self._scope = anyio.CancelScope()
+
+    async def check_for_new_prompts(self) -> None:
+        """Look once."""
+        text = self._read_text()
+        self.stream.observe(await text if isawaitable(text) else text)
+
+    async def run(self) -> None:
+        """Look, wait, and look again, until `stop` or until the stream is closed."""
+        with self._scope:
+            while not self.stream.closed:
+                try:
+                    await self.check_for_new_prompts()
+                except Exception as error:  # noqa: BLE001 - the host's own function; the next look may succeed
+                    log.warning("monitor_failed", message_id=self.stream.message_id, error=repr(error))
+                await self._alarm.sleep(self._interval_ms)
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._scope.cancel()
+
+
+def without_images(text: str, matches: Sequence[PromptMatch], patterns: PromptPatterns) -> list[PromptMatch]:
+    """The prompts that no image follows yet: in a message that arrives whole, the others are done already."""
+    starts = sorted(image.start for image in find_images(text, patterns))
+
+    def has_image(match: PromptMatch) -> bool:
+        index = bisect_left(starts, match.end)
+        return index < len(starts) and not text[match.end : starts[index]].strip()
+
+    return [match for match in matches if not has_image(match)]
+
+
+def scan(text: str, patterns: PromptPatterns) -> list[PromptMatch]:
+    """All prompts in a text; where one of the host's patterns is too slow, what the tags alone find."""
+    try:
+        return extract_image_prompts(text, patterns)
+    except PatternTooSlow as error:
+        log.warning("pattern_too_slow", pattern=error.pattern, limit_ms=error.limit_ms)
+        return extract_image_prompts(text, patterns.without_regexes())
