@@ -1,0 +1,59 @@
+"""Any coroutine function as a generator."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Self
+
+from limner.errors import BackendError, LimnerError, NoImage, NotAnImage
+from limner.workflows.ports import Capabilities, GenerationRequest, ProgressCallback
+
+PromptPainter = Callable[[str], Awaitable[bytes]]
+RequestPainter = Callable[[GenerationRequest, ProgressCallback], Awaitable[bytes]]
+
+
+class CallableGenerator:
+    """A `Generator` made of `paint`, a coroutine function from a prompt to the bytes of an image file.
+
+    What it raises reaches the session as `BackendError`, unless it is a `LimnerError` already: raise
+    `RateLimited` or `Moderated` to say more. For the seed, the ids or progress, see `with_request`.
+    """
+
+    def __init__(self, paint: PromptPainter) -> None:
+        async def paint_request(request: GenerationRequest, _: ProgressCallback) -> bytes:
+            return await paint(request.prompt)
+
+        self._paint: RequestPainter = paint_request
+        self._name = getattr(paint, "__name__", type(paint).__name__)
+        self.capabilities = Capabilities()
+
+    @classmethod
+    def with_request(cls, paint: RequestPainter, *, capabilities: Capabilities | None = None) -> Self:
+        """A generator from `paint(request, report)`; `capabilities` says what it reports."""
+        generator = cls(_never_called)
+        generator._paint = paint
+        generator._name = getattr(paint, "__name__", type(paint).__name__)
+        generator.capabilities = capabilities or Capabilities()
+        return generator
+
+    async def generate(self, request: GenerationRequest, report: ProgressCallback) -> bytes:
+        """Call the function. Raises `BackendError`, `NoImage` (None came) or `NotAnImage` (no bytes)."""
+        try:
+            image: object = await self._paint(request, report)
+        except LimnerError:
+            raise
+        except Exception as error:  # somebody else's code may raise anything; the port promises BackendError
+            words = " ".join(str(error).split())[:300]
+            raise BackendError(f"{self._name} failed: {words or type(error).__name__}") from error
+        if image is None:
+            raise NoImage(f"{self._name} returned no image")
+        if not isinstance(image, (bytes, bytearray, memoryview)):
+            raise NotAnImage(f"{self._name} returned {type(image).__name__} where bytes were expected")
+        return bytes(image)
+
+    async def aclose(self) -> None:
+        """Nothing to release: the function is the caller's."""
+
+
+async def _never_called(prompt: str) -> bytes:
+    raise NotImplementedError(prompt)

@@ -1,0 +1,345 @@
+"""HTTP for the adapters: bounded, with typed errors, and without a word about keys.
+
+This is the only module that imports an HTTP client library.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import socket
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import httpx
+
+from limner.adapters.http_errors import error_from_answer
+from limner.adapters.sniffing import describe
+from limner.errors import AnswerTooLarge, BackendError, InvalidSetting, Unavailable
+
+MIB = 1024 * 1024
+# An image of 32 MiB in base64, and the JSON around it.
+MAX_ANSWER_BYTES = 48 * MIB
+_MAX_ERROR_BYTES = 64 * 1024
+# JSON up to this size is parsed where it is; more would hold up the event loop for a noticeable time.
+_PARSE_IN_PLACE_BYTES = 256 * 1024
+_CLOSING_TIME_S = 2
+_WAIT_FOR_WORDS_S = 10
+
+# A proxy from the environment is meant for the world outside, not for a server on this machine.
+_DIRECT: Mapping[str, None] = {"all://127.0.0.1": None, "all://localhost": None, "all://[::1]": None}
+
+
+class HttpClient:
+    """A client for one server.
+
+    `base_url` is http or https; a user and password in it are used and then kept out of sight.
+    `headers` go with each request to that server. `max_bytes` bounds an answer, `connect_timeout_ms` the
+    making of a connection, `read_timeout_ms` the wait for the next bytes, `timeout_ms` one whole request
+    from the first byte sent to the last one read (None: no bound); a stream of events has no such bound.
+
+    Every method raises a `limner.errors.BackendError`: `Unavailable` where the server cannot be reached
+    or the connection breaks, `AnswerTooLarge`, or what the answer's status says (see `http_errors`).
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        auth: tuple[str, str] | None = None,
+        max_bytes: int = MAX_ANSWER_BYTES,
+        connect_timeout_ms: int = 10_000,
+        read_timeout_ms: int | None = 300_000,
+        timeout_ms: int | None = 600_000,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        url = _checked(base_url)
+        if auth is None and url.userinfo:
+            auth = (url.username, url.password)
+        self._secrets = _secrets(headers or {}, auth)
+        # The path ends in "/", so that joining a relative path keeps all of it.
+        self.base_url = str(url.copy_with(userinfo=b"", query=None, fragment=None)).rstrip("/") + "/"
+        self._headers = _header_values(headers or {})
+        self._auth = httpx.BasicAuth(*auth) if auth else None
+        self._max_bytes = max_bytes
+        self._timeout_ms = timeout_ms
+        self._client = httpx.AsyncClient(
+            # Compressed answers could be small on the wire and endless in memory; none are asked for.
+            headers={"accept-encoding": "identity", "user-agent": "limner"},
+            timeout=httpx.Timeout(
+                read_timeout_ms / 1000 if read_timeout_ms is not None else None,
+                connect=connect_timeout_ms / 1000,
+                pool=None,
+            ),
+            # How many requests run at once is decided by the workflows' one global limit, not here.
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=8),
+            transport=transport,
+            mounts=dict(_DIRECT) if transport is None else None,
+        )
+
+    def __repr__(self) -> str:
+        """The address only: headers and credentials stay out."""
+        return f"HttpClient({self.base_url!r})"
+
+    async def get_json(self, path: str, *, max_bytes: int | None = None) -> object:
+        """GET `path` and parse the answer as JSON."""
+        return await self._json("GET", path, None, max_bytes)
+
+    async def post_json(self, path: str, body: Mapping[str, Any], *, max_bytes: int | None = None) -> object:
+        """POST `body` as JSON to `path` and parse the answer as JSON."""
+        return await self._json("POST", path, body, max_bytes)
+
+    async def get_bytes(self, url: str, *, max_bytes: int | None = None) -> bytes:
+        """GET a file at `url`, absolute or relative to the server, following up to 5 redirects.
+
+        The headers and credentials of this client go along to its own server only.
+        """
+        with self._time_limit(url):
+            async with self._open_file(self._url(url)) as answer:
+                return await answer.read(max_bytes or self._max_bytes)
+
+    @asynccontextmanager
+    async def stream(self, path: str, body: Mapping[str, Any]) -> AsyncIterator[Answer]:
+        """POST `body` as JSON and hand out the answer before its body has come."""
+        async with self._open("POST", self._url(path), body) as answer:
+            yield answer
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._client.aclose()
+
+    async def _json(
+        self, method: str, path: str, body: Mapping[str, Any] | None, max_bytes: int | None
+    ) -> object:
+        with self._time_limit(path):
+            async with self._open(method, self._url(path), body) as answer:
+                return await answer.json(max_bytes or self._max_bytes)
+
+    @asynccontextmanager
+    async def _open_file(self, url: httpx.URL) -> AsyncIterator[Answer]:
+        for _ in range(5):
+            async with self._open("GET", url, None, follow=True) as answer:
+                if answer.redirect is None:
+                    yield answer
+                    return
+                url = url.join(answer.redirect)
+        raise BackendError(f"{_shown(url)} redirects in circles")
+
+    @asynccontextmanager
+    async def _open(
+        self, method: str, url: httpx.URL, body: Mapping[str, Any] | None, *, follow: bool = False
+    ) -> AsyncIterator[Answer]:
+        where = _shown(url)
+        if url.scheme not in ("http", "https") or not url.host:
+            raise BackendError(f"will not fetch {where}: not an http or https address")
+        ours = _origin(url) == _origin(httpx.URL(self.base_url))
+        # A lone surrogate is no character and cannot be sent; it becomes a question mark.
+        content = b"" if body is None else json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
+        headers = dict(self._headers) if ours else {}
+        if body is not None:
+            headers["content-type"] = "application/json"
+        request = self._client.build_request(method, url, headers=headers, content=content or None)
+        request.stream = _Content(content)
+        with self._translated(where):
+            response = await self._client.send(request, stream=True, auth=self._auth if ours else None)
+        answer = Answer(response, where, self)
+        try:
+            if follow and response.has_redirect_location:
+                answer.redirect = response.headers["location"]
+            elif not response.is_success:
+                raise await self._refusal(answer, response)
+            yield answer
+        finally:
+            # Shielded: a connection that is not given back stays open until the program ends.
+            with anyio.move_on_after(_CLOSING_TIME_S, shield=True):
+                await answer.aclose()
+
+    async def _refusal(self, answer: Answer, response: httpx.Response) -> BackendError:
+        beginning = await answer.beginning(_MAX_ERROR_BYTES)
+        error = error_from_answer(answer.where, response.status_code, response.headers, beginning)
+        words = str(error)
+        for secret in self._secrets:
+            words = words.replace(secret, "***")
+        return type(error)(words, retry_after_ms=error.retry_after_ms)
+
+    def _url(self, path: str) -> httpx.URL:
+        try:
+            return httpx.URL(self.base_url).join(path)
+        except (httpx.InvalidURL, ValueError, UnicodeError) as error:
+            raise BackendError(f"cannot use the address {path[:200]!r}: {error}") from error
+
+    @contextmanager
+    def _time_limit(self, path: str) -> Iterator[None]:
+        limit_ms = self._timeout_ms
+        with anyio.move_on_after(None if limit_ms is None else limit_ms / 1000) as scope:
+            yield
+        if scope.cancelled_caught:
+            where = _shown(self._url(path))
+            raise Unavailable(f"{where} did not finish its answer within {(limit_ms or 0) / 1000:g} s")
+
+    @contextmanager
+    def _translated(self, where: str) -> Iterator[None]:
+        """Turn the client library's errors into ours, one line each."""
+        try:
+            yield
+        except httpx.ConnectTimeout as error:
+            raise Unavailable(f"cannot reach {where}: no connection in time") from error
+        except httpx.TimeoutException as error:
+            raise Unavailable(f"{where} fell silent") from error
+        except httpx.ConnectError as error:
+            raise Unavailable(f"cannot reach {where}: {_reason(error)}") from error
+        except httpx.TransportError as error:
+            raise Unavailable(f"{where} cut the connection: {_reason(error)}") from error
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+            raise BackendError(f"{where}: {_reason(error)}") from error
+
+
+class Answer:
+    """An answer whose body has not been read yet. Belongs to the `async with` that handed it out."""
+
+    def __init__(self, response: httpx.Response, where: str, client: HttpClient) -> None:
+        self.where = where
+        self.media_type = response.headers.get("content-type", "").partition(";")[0].strip().casefold()
+        self.redirect: str | None = None
+        self._response = response
+        self._client = client
+        self._body: AsyncGenerator[bytes, None] | None = None
+
+    async def chunk(self) -> bytes | None:
+        """The next bytes of the body, or None at its end. Raises `Unavailable` where it is cut off."""
+        if self._body is None:
+            # The library types it as an iterator; it is a generator, which has to be closed by hand:
+            # left to the garbage collector it would run its clean-up outside of any task.
+            body = self._response.aiter_bytes()
+            assert isinstance(body, AsyncGenerator), "httpx's aiter_bytes is a generator"  # noqa: S101 - see above
+            self._body = body
+        with self._client._translated(self.where):
+            return await anext(self._body, None)
+
+    async def read(self, max_bytes: int) -> bytes:
+        """The whole body. Raises `AnswerTooLarge` as soon as it is clear that it has more bytes."""
+        length = self._response.headers.get("content-length", "")
+        if length.isdecimal() and len(length) < 30 and int(length) > max_bytes:
+            raise AnswerTooLarge(f"{self.where} answers with {length} bytes, more than {max_bytes}")
+        body = bytearray()
+        while (chunk := await self.chunk()) is not None:
+            body += chunk
+            if len(body) > max_bytes:
+                raise AnswerTooLarge(f"{self.where} answers with more than {max_bytes} bytes")
+        return bytes(body)
+
+    async def json(self, max_bytes: int, already: bytes = b"") -> object:
+        """The whole body as JSON; `already` are bytes of it that were read before."""
+        body = already + await self.read(max_bytes)
+        if len(body) <= _PARSE_IN_PLACE_BYTES:
+            return self._parse(body)
+        return await anyio.to_thread.run_sync(self._parse, body)
+
+    async def beginning(self, size: int) -> bytes:
+        """Some bytes from the beginning of the body, about `size` at most, and none where it breaks off."""
+        body = bytearray()
+        # The status has told already that there is an error: its words are worth waiting for, not long.
+        with suppress(BackendError), anyio.move_on_after(_WAIT_FOR_WORDS_S):
+            while len(body) < size and (chunk := await self.chunk()) is not None:
+                body += chunk
+        return bytes(body[:size])
+
+    async def aclose(self) -> None:
+        """Give the connection back, or close it if the body was not read to its end."""
+        await self._response.aclose()
+        if self._body is None:
+            return
+        # Below `_body` lie five more generators of the client library, one inside the other, and closing
+        # the outermost leaves the others to the garbage collector. Now that the socket is closed, reading
+        # on gives what was buffered and then an error, which runs through all of them and ends them.
+        with suppress(Exception):
+            while await anext(self._body, None) is not None:
+                pass
+        await self._body.aclose()
+
+    def _parse(self, body: bytes) -> object:
+        try:
+            parsed: object = json.loads(body)
+        except (ValueError, RecursionError) as error:
+            raise BackendError(f"{self.where} answered without usable JSON: {describe(body)}") from error
+        return parsed
+
+
+class _Content(httpx.AsyncByteStream):
+    """The body of a request.
+
+    The library's own is a generator, which a request that is cancelled while it is sent leaves to the
+    garbage collector; trio warns about that.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        self._rest = [content] if content else []
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._rest:
+            raise StopAsyncIteration
+        return self._rest.pop()
+
+
+def _checked(base_url: str) -> httpx.URL:
+    try:
+        url = httpx.URL(base_url.strip())
+    except (httpx.InvalidURL, ValueError, UnicodeError) as error:
+        raise InvalidSetting(f"not a usable address: {base_url[:200]!r} ({error})") from error
+    if url.scheme not in ("http", "https") or not url.host or any(ch.isspace() for ch in base_url.strip()):
+        raise InvalidSetting(f"not an http or https address: {base_url[:200]!r}")
+    return url
+
+
+def _header_values(headers: Mapping[str, str]) -> dict[str, str]:
+    for name, value in headers.items():
+        # The value may be a key, so the message must not show it.
+        if not value.isascii() or not value.isprintable():
+            raise InvalidSetting(f"the value of the header {name} has characters that HTTP does not allow")
+    return dict(headers)
+
+
+def _secrets(headers: Mapping[str, str], auth: tuple[str, str] | None) -> tuple[str, ...]:
+    """What a server might echo in an error and nobody else shall read."""
+    found = {auth[1]} if auth else set()
+    for value in headers.values():
+        # "Bearer KEY": the key is secret also without the word before it.
+        found |= {value, value.rpartition(" ")[2]}
+    # Replacing a word of one or two letters would garble every message, and it protects nothing.
+    return tuple(sorted((secret for secret in found if len(secret) >= 4), key=len, reverse=True))
+
+
+def _shown(url: httpx.URL) -> str:
+    """An address for a message: no user, no password, no query, where keys tend to be."""
+    shown = str(url.copy_with(userinfo=b"", query=None, fragment=None))
+    return shown if len(shown) <= 200 else f"{shown[:199]}…"
+
+
+def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port or {"http": 80, "https": 443}.get(url.scheme)
+
+
+def _reason(error: BaseException) -> str:
+    """The operating system's own word for what went wrong, dug out of the libraries' layers."""
+    layers: list[BaseException | None] = [error]
+    for layer in layers:  # grows while it is walked; errors form no circles
+        if isinstance(layer, ssl.SSLCertVerificationError):
+            return f"certificate not accepted ({layer.verify_message})"
+        if isinstance(layer, socket.gaierror):
+            return "its host name cannot be resolved"
+        if isinstance(layer, OSError) and layer.errno in errno.errorcode:
+            return os.strerror(layer.errno or 0).lower()
+        if isinstance(layer, BaseExceptionGroup):
+            layers.extend(layer.exceptions)
+        if layer is not None and len(layers) < 100:
+            layers.extend((layer.__cause__, layer.__context__))
+    return " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__

@@ -1,0 +1,181 @@
+"""From a server's refusal to a typed error that keeps the server's own words."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import NamedTuple
+
+from limner.adapters.sniffing import describe, one_line
+from limner.errors import (
+    AuthFailed,
+    BackendError,
+    BadRequest,
+    Moderated,
+    NoBalance,
+    QueueFull,
+    RateLimited,
+    Unavailable,
+)
+
+_LONGEST_WORDS = 300
+# A pause of more than a day is a mistake in a header, or as good as a refusal.
+_LONGEST_PAUSE_MS = 24 * 60 * 60 * 1000
+
+_BY_STATUS: Mapping[int, type[BackendError]] = {
+    400: BadRequest,
+    401: AuthFailed,
+    402: NoBalance,
+    403: AuthFailed,
+    404: BadRequest,
+    405: BadRequest,
+    413: BadRequest,
+    415: BadRequest,
+    422: BadRequest,
+    429: RateLimited,
+    502: Unavailable,
+    503: Unavailable,
+    504: Unavailable,
+}
+
+# Codes that say more than the status they come with. OpenAI and those who speak its protocol.
+_BY_CODE: Mapping[str, type[BackendError]] = {
+    "moderation_blocked": Moderated,
+    "content_policy_violation": Moderated,
+    "content_filter": Moderated,
+    "contentfilter": Moderated,
+    "insufficient_quota": NoBalance,
+    "billing_hard_limit_reached": NoBalance,
+    "insufficient_balance": NoBalance,
+    "invalid_api_key": AuthFailed,
+    "rate_limit_exceeded": RateLimited,
+    "queue_full": QueueFull,
+}
+
+
+class ServerWords(NamedTuple):
+    """What a server says about an error: a sentence, and a code to tell errors apart by ("" if none)."""
+
+    text: str
+    code: str = ""
+
+
+def error_from_answer(
+    where: str, status: int, headers: Mapping[str, str], body: bytes, now: datetime | None = None
+) -> BackendError:
+    """The error for an answer with a status other than 2xx.
+
+    `where` names the address, `body` is the beginning of the answer, `now` the time that a date in
+    `retry-after` is compared with (default: the present).
+    """
+    if 300 <= status < 400:
+        return BadRequest(f"{where} has moved ({status}); use {one_line(headers.get('location', '?'), 200)}")
+    words = words_from_body(body)
+    return typed_error(
+        f"{where} answered {status}", words, status, retry_after_ms(headers, now or datetime.now(UTC))
+    )
+
+
+def typed_error(
+    what: str, words: ServerWords, status: int | None = None, pause_ms: int | None = None
+) -> BackendError:
+    """The error that a code or, failing that, a status stands for; the message is `what: words`."""
+    kind = _BY_CODE.get(words.code.casefold())
+    if kind is None and status is None and words.code.isdecimal():
+        # In the middle of a stream there is no status any more; many servers put it into the code.
+        status = int(words.code[:3])
+    if kind is None:
+        kind = _BY_STATUS.get(status or 0, BackendError)
+    text = f"{what}: {words.text}" if words.text else what
+    return kind(text, retry_after_ms=pause_ms)
+
+
+def words_from_body(body: bytes) -> ServerWords:
+    """The server's own words in the body of an error, JSON or not."""
+    if not body.strip():
+        return ServerWords("")
+    try:
+        parsed = json.loads(body)
+    except (ValueError, RecursionError):
+        return ServerWords(describe(body).removeprefix("it is text: "))
+    return words_from_json(parsed)
+
+
+def words_from_json(parsed: object) -> ServerWords:
+    """The server's own words in an error that came as JSON.
+
+    Understood are OpenAI's `{"error": {"message", "code", "type"}}`, AUTOMATIC1111's
+    `{"error", "detail", "errors"}`, FastAPI's `{"detail": [{"loc", "msg"}]}` and plain `{"message"}`.
+    """
+    if not isinstance(parsed, dict):
+        return ServerWords(_short(parsed))
+    error = parsed.get("error")
+    if isinstance(error, dict):
+        text = _short(error.get("message") or error.get("detail") or error)
+        code = error.get("code") or error.get("type") or ""
+        return ServerWords(text, str(code))
+    parts = [
+        _short(part)
+        for part in (error, parsed.get("errors"), _detail(parsed.get("detail")), parsed.get("message"))
+        if part
+    ]
+    # AUTOMATIC1111 says some things twice.
+    text = ": ".join(dict.fromkeys(parts)) or _short(parsed)
+    return ServerWords(one_line(text, _LONGEST_WORDS), str(parsed.get("code") or ""))
+
+
+def _detail(detail: object) -> object:
+    """FastAPI's list of faults as one sentence; anything else as it is."""
+    if not isinstance(detail, list):
+        return detail
+    return "; ".join(_fault(fault) for fault in detail[:5] if isinstance(fault, dict))
+
+
+def _fault(fault: Mapping[str, object]) -> str:
+    place = fault.get("loc")
+    steps = ".".join(str(step) for step in place) if isinstance(place, list) else ""
+    return f"{steps}: {fault.get('msg')}" if steps else str(fault.get("msg"))
+
+
+def _short(value: object) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return one_line(text, _LONGEST_WORDS)
+
+
+def retry_after_ms(headers: Mapping[str, str], now: datetime) -> int | None:
+    """The pause in milliseconds that the headers ask for, or None; never negative, at most a day.
+
+    `retry-after-ms` (OpenAI) is exact and goes first; `retry-after` (RFC 9110, 10.2.3) is a number of
+    seconds or a date. `headers` must look names up without regard to case, or have lower-case names.
+    """
+    exact = _number(headers.get("retry-after-ms"))
+    if exact is not None:
+        return _bounded(exact)
+    value = headers.get("retry-after")
+    seconds = _number(value)
+    if seconds is not None:
+        return _bounded(seconds * 1000)
+    if value is None:
+        return None
+    try:
+        date = parsedate_to_datetime(value)
+    except (ValueError, OverflowError):
+        return None
+    if date.tzinfo is None:
+        date = date.replace(tzinfo=UTC)
+    return _bounded((date - now).total_seconds() * 1000)
+
+
+def _number(value: str | None) -> float | None:
+    try:
+        number = float(value) if value is not None else None
+    except ValueError:
+        return None
+    return number if number is not None and math.isfinite(number) else None
+
+
+def _bounded(pause_ms: float) -> int:
+    return min(max(math.ceil(pause_ms), 0), _LONGEST_PAUSE_MS)

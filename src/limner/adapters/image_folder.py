@@ -1,0 +1,105 @@
+"""Finished images kept as files in one folder, named by what is in them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from pathlib import Path
+
+import anyio.to_thread
+
+from limner.errors import InvalidSetting, StorageError
+
+# The formats that a browser shows and an `ImageInspector` lets through. Anything else, HTML above all,
+# must not land in a folder that a web server hands out.
+_SUFFIXES = {
+    "image/png": ".png",
+    "image/jpeg": ".jpg",
+    "image/webp": ".webp",
+    "image/gif": ".gif",
+    "image/avif": ".avif",
+}
+
+
+class FolderImageStore:
+    """An `ImageStore` that writes each image to `folder` under the SHA-256 of its bytes.
+
+    `folder` is made when the first image comes. An image appears whole: it is written beside its place,
+    brought to the disk, then renamed. The same bytes are the same file, so putting an image again writes
+    nothing. All files lie in one flat folder; today's file systems find a name among millions at once.
+
+    `base_url` is what the folder is called by the message's reader, absolute (`https://host/images`) or
+    relative to the message (`images/`); without it the URL is the file's own `file://` address.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], base_url: str | None = None) -> None:
+        if base_url is not None and any(ch.isspace() or not ch.isprintable() for ch in base_url):
+            raise InvalidSetting(f"base_url must not contain spaces or control characters: {base_url!r}")
+        self._folder = Path(folder)
+        self._base_url = base_url
+
+    async def put(self, data: bytes, media_type: str) -> str:
+        """Keep the image and return its URL.
+
+        Raises `StorageError` where the folder cannot be written, the disk is full, or `media_type` is
+        none of PNG, JPEG, WebP, GIF and AVIF; no file is left behind then.
+        """
+        suffix = _SUFFIXES.get(media_type)
+        if suffix is None:
+            raise StorageError(f"will not store {media_type!r}: not an image type that browsers show")
+        # Not abandoned when cancelled: a thread that writes on after its caller has gone would surprise.
+        path = await anyio.to_thread.run_sync(self._store, data, suffix)
+        return self._url(path)
+
+    def _store(self, data: bytes, suffix: str) -> Path:
+        path = self._folder / (hashlib.sha256(data).hexdigest() + suffix)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            if not _is_stored(path, len(data)):
+                _write_whole(path, data)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise StorageError(f"cannot store an image in {self._folder}: {reason}") from error
+        return path
+
+    def _url(self, path: Path) -> str:
+        if self._base_url is None:
+            return path.absolute().as_uri()
+        separator = "" if self._base_url.endswith(("/", "=")) or not self._base_url else "/"
+        return f"{self._base_url}{separator}{path.name}"
+
+
+def _is_stored(path: Path, size: int) -> bool:
+    # The name vouches for the bytes; the size catches a file that something else has cut short.
+    try:
+        return path.stat().st_size == size
+    except FileNotFoundError:
+        return False
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+    try:
+        # open() and not tempfile: the image shall have the rights that the umask gives, since another
+        # user's web server may hand it out; temporary files are made readable to their owner only.
+        with draft.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    # A new name is on the disk only once its folder is. Windows has no such call and needs none.
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,123 @@
+"""Is what the backend sent an image? What kind, how large, and a thumbnail of it."""
+
+from __future__ import annotations
+
+import io
+
+import anyio
+import anyio.to_thread
+from PIL import Image, ImageOps
+
+from limner.adapters.sniffing import describe
+from limner.errors import AnswerTooLarge, InvalidSetting, LimnerError, NoImage, NotAnImage
+from limner.workflows.ports import ImageInfo
+
+# What browsers show in an <img>, and nothing that can carry a script (so no SVG).
+MEDIA_TYPES = {
+    "PNG": "image/png",
+    "JPEG": "image/jpeg",
+    "WEBP": "image/webp",
+    "GIF": "image/gif",
+    "AVIF": "image/avif",
+}
+
+
+class PillowInspector:
+    """An `ImageInspector` on Pillow.
+
+    `max_bytes` bounds the file, `max_pixels` width × height (checked before a pixel is decoded, so a
+    decompression bomb costs nothing), `thumbnail_px` the longer side of the thumbnail, `workers` how
+    many images are decoded at once. At 64 megapixels one decoding takes at most some 256 MB of memory.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_bytes: int = 32 * 1024 * 1024,
+        max_pixels: int = 64_000_000,
+        thumbnail_px: int = 256,
+        workers: int = 2,
+    ) -> None:
+        for name, value in (
+            ("max_bytes", max_bytes),
+            ("max_pixels", max_pixels),
+            ("thumbnail_px", thumbnail_px),
+            ("workers", workers),
+        ):
+            if value < 1:
+                raise InvalidSetting(f"{name} must be at least 1, but is {value}")
+        self._max_bytes = max_bytes
+        self._max_pixels = max_pixels
+        self._thumbnail_px = thumbnail_px
+        self._limiter = anyio.CapacityLimiter(workers)
+
+    async def inspect(self, data: bytes) -> ImageInfo:
+        """Decode the whole first frame, off the event loop.
+
+        `width` and `height` are those that a viewer sees, with the EXIF orientation applied. Raises
+        `NoImage` (no bytes), `AnswerTooLarge` (bytes or pixels), `NotAnImage` (anything but a whole PNG,
+        JPEG, WebP, GIF or AVIF; the message says what it looks like instead).
+        """
+        return await anyio.to_thread.run_sync(self._inspect, data, limiter=self._limiter)
+
+    async def thumbnail(self, data: bytes) -> tuple[bytes, str] | None:
+        """A thumbnail of an unfinished picture and its media type, or None where it is no image."""
+        try:
+            info = await self.inspect(data)
+        except (NoImage, NotAnImage, AnswerTooLarge):
+            return None
+        return info.thumbnail, info.thumbnail_media_type
+
+    def _inspect(self, data: bytes) -> ImageInfo:
+        if not data:
+            raise NoImage("the service sent no bytes where an image was expected")
+        if len(data) > self._max_bytes:
+            raise AnswerTooLarge(f"the image has {len(data)} bytes, more than {self._max_bytes}")
+        try:
+            with Image.open(io.BytesIO(data), formats=tuple(MEDIA_TYPES)) as image:
+                self._check_pixels(image)
+                media_type = MEDIA_TYPES[str(image.format)]
+                image.load()
+                upright = ImageOps.exif_transpose(image)
+                thumbnail, thumbnail_type = _thumbnail(upright, self._thumbnail_px)
+                return ImageInfo(
+                    data=data,
+                    media_type=media_type,
+                    width=upright.width,
+                    height=upright.height,
+                    thumbnail=thumbnail,
+                    thumbnail_media_type=thumbnail_type,
+                )
+        except LimnerError:
+            raise
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+            raise AnswerTooLarge(f"the image has more than {self._max_pixels} pixels") from error
+        except Exception as error:  # hostile bytes make Pillow's decoders raise almost anything
+            raise NotAnImage(f"the service sent no usable image: {describe(data)}") from error
+
+    def _check_pixels(self, image: Image.Image) -> None:
+        if image.width * image.height > self._max_pixels:
+            raise AnswerTooLarge(
+                f"the image has {image.width} × {image.height} pixels, more than {self._max_pixels}"
+            )
+
+
+def _thumbnail(image: Image.Image, side: int) -> tuple[bytes, str]:
+    small = _displayable(image)
+    small.thumbnail((side, side), Image.Resampling.LANCZOS)
+    # A profile can be larger than the thumbnail; other metadata may say where a picture was taken.
+    small.info.clear()
+    webp, png = io.BytesIO(), io.BytesIO()
+    small.save(webp, "WEBP", quality=80)
+    small.save(png, "PNG", optimize=True)
+    if png.tell() < webp.tell():
+        return png.getvalue(), "image/png"
+    return webp.getvalue(), "image/webp"
+
+
+def _displayable(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):
+        # 16 bits a channel: keep the upper eight, which is what a screen shows.
+        image = image.convert("I").point(lambda value: value / 256).convert("L")
+    transparent = "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info
+    return image.convert("RGBA" if transparent else "RGB")

@@ -1,0 +1,83 @@
+"""From words to a generator."""
+
+from __future__ import annotations
+
+import pytest
+
+from limner.adapters.factory import generator_from
+from limner.adapters.openai_images import OpenAIImagesGenerator
+from limner.adapters.sdapi import SdapiGenerator
+from limner.adapters.sketch import SketchGenerator
+from limner.errors import InvalidSetting
+
+
+@pytest.fixture(autouse=True)
+def no_keys(monkeypatch):
+    for name in ("LIMNER_OPENAI_KEY", "OPENAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize(
+    ("spec", "kind", "shown"),
+    [
+        ("sketch", SketchGenerator, ""),
+        (" Sketch ", SketchGenerator, ""),
+        ("sdapi=http://127.0.0.1:7860", SdapiGenerator, "http://127.0.0.1:7860/"),
+        ("http://127.0.0.1:7860", SdapiGenerator, "http://127.0.0.1:7860/"),
+        ("HTTPS://host/a=b", SdapiGenerator, "https://host/a=b/"),
+        ("openai=https://api.openai.com", OpenAIImagesGenerator, "https://api.openai.com/v1/"),
+    ],
+)
+def test_a_name_and_an_address_choose_the_generator(spec, kind, shown):
+    generator = generator_from(spec)
+    assert type(generator) is kind
+    assert shown in repr(generator)
+
+
+def test_options_reach_the_generator_and_none_counts_as_not_given():
+    assert type(generator_from("sketch", width=100, height=None)) is SketchGenerator
+    with pytest.raises(InvalidSetting, match="width"):
+        generator_from("sketch", width=1)
+    assert "model='flux'" in repr(generator_from("openai=http://h", model="flux", size=None))
+    assert "model='gpt-image-1'" in repr(generator_from("openai=http://h"))
+
+
+@pytest.mark.parametrize(
+    ("environment", "option", "key"),
+    [
+        ({}, None, None),
+        ({"OPENAI_API_KEY": "open"}, None, "open"),
+        ({"OPENAI_API_KEY": "open", "LIMNER_OPENAI_KEY": "ours"}, None, "ours"),
+        ({"OPENAI_API_KEY": "open", "LIMNER_OPENAI_KEY": ""}, None, "open"),
+        ({"LIMNER_OPENAI_KEY": "ours"}, "given", "given"),
+    ],
+)
+def test_the_key_comes_from_the_option_or_the_environment(environment, option, key, monkeypatch):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    generator = generator_from("openai=http://h", api_key=option)
+    assert isinstance(generator, OpenAIImagesGenerator)
+    sent = generator._client._headers.get("authorization")
+    assert sent == (f"Bearer {key}" if key else None)
+
+
+@pytest.mark.parametrize(
+    "spec", ["", "dalle", "sdapi", "sdapi=", "openai", "comfyui=http://h", "sketch=1", "ftp://h"]
+)
+def test_anything_else_is_refused_with_a_list_of_what_is_possible(spec):
+    with pytest.raises(InvalidSetting, match="possible are: sketch, sdapi=URL, openai=URL"):
+        generator_from(spec)
+
+
+def test_a_bad_address_is_refused():
+    with pytest.raises(InvalidSetting, match="not an http or https address"):
+        generator_from("sdapi=localhost:7860")
+
+
+def test_an_option_that_the_generator_does_not_have_is_refused():
+    with pytest.raises(
+        InvalidSetting, match="sketch has no option 'model'; it has: width, height, steps, step_ms"
+    ):
+        generator_from("sketch", model="x")
+    with pytest.raises(InvalidSetting, match="no option 'base_url'"):
+        generator_from("sdapi=http://h", base_url="http://other")
