@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from limner.errors import CancelTooLate, EventRefused, RegenerationDuringStreaming
+from limner.errors import CancelTooLate, EventRefused, InternalError, RegenerationDuringStreaming
 from limner.states import (
     Abort,
     CancelRequested,
@@ -289,6 +289,31 @@ def test_two_images_that_take_over_each_others_url_in_one_write_are_not_followed
     story.at(2_000, click("a"))
     story.at(2_000, InsertionWritten((PlacedImage("s.1", "b", "a"), PlacedImage("s.2", "c", "b"))))
     assert story.prompt("s.3").target_url == "b"
+
+
+def test_clicks_on_an_image_and_on_what_the_write_puts_there_are_one_regeneration_of_the_next_batch():
+    story = regenerating("a")
+    story.at(0, started("s.1"), succeeded("s.1"))
+    story.at(2_000)
+    story.at(2_001, click("a"), click("img-s.1"))
+    assert story.states() == {"s.1": "completed", "s.2": "queued", "s.3": "queued"}
+    story.at(2_002, written(story.session))
+    assert story.states() == {"s.1": "completed", "s.2": "queued", "s.3": "cancelled"}
+    assert story.session.outstanding == 1
+    assert story.prompt("s.2").target_url == "img-s.1"
+
+
+def test_an_image_that_the_writer_did_not_speak_of_is_listed_all_the_same():
+    story = inserting("a")
+    story.at(1, InsertionWritten())
+    assert story.state == "done"
+    assert story.prompt("a").unplaced_reason == "not-reported"
+
+
+def test_a_writer_that_speaks_of_an_unknown_image_is_a_fault_of_ours():
+    story = inserting("a")
+    with pytest.raises(InternalError, match="unknown prompt 'nobody'"):
+        story.at(1, InsertionWritten((PlacedImage("nobody", "u"),)))
 
 
 def test_an_image_that_was_added_is_no_successor():

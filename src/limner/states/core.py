@@ -83,6 +83,7 @@ def _run_due_timers(draft: SessionDraft, now: int) -> None:
 def _explained(refusal: EventRefused, draft: SessionDraft, event: Event) -> EventRefused:
     if isinstance(event, CancelRequested):
         return CancelTooLate(refusal.machine, refusal.state, refusal.event)
-    if isinstance(event, RegenerationRequested) and draft.session.kind is SessionKind.STREAMING:
+    streaming = draft.session.kind is SessionKind.STREAMING and draft.state not in SESSION.final
+    if isinstance(event, RegenerationRequested) and streaming:
         return RegenerationDuringStreaming(refusal.machine, refusal.state, refusal.event)
     return refusal

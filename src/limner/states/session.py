@@ -31,7 +31,7 @@ from bisect import insort
 
 from statemachine import State
 
-from limner.errors import EventRefused
+from limner.errors import EventRefused, InternalError
 from limner.states.commands import Command, Generate, InsertImages
 from limner.states.compiler import StrictChart, compile_chart
 from limner.states.events import (
@@ -332,27 +332,38 @@ def note_message_gone(subject: SessionDraft, cause: object) -> None:
 
 def note_written(subject: SessionDraft, cause: InsertionWritten) -> None:
     """Keep where each image of the batch went, or why it went nowhere."""
+    for prompt_id in [p.prompt_id for p in cause.placed] + [u.prompt_id for u in cause.unplaced]:
+        if prompt_id not in subject.prompts:
+            raise InternalError(f"session {subject.session.id} was told of an unknown prompt {prompt_id!r}")
     for placed in cause.placed:
         prompt = subject.prompts[placed.prompt_id]
         subject.prompts[prompt.id] = prompt._replace(placed=placed)
     for unplaced in cause.unplaced:
         prompt = subject.prompts[unplaced.prompt_id]
         subject.prompts[prompt.id] = prompt._replace(unplaced_reason=unplaced.reason)
+    for prompt in list(subject.prompts.values()):
+        if prompt.batch == subject.batch and prompt.image and not (prompt.placed or prompt.unplaced_reason):
+            subject.prompts[prompt.id] = prompt._replace(unplaced_reason="not-reported")
 
 
 def open_next_batch(subject: SessionDraft, cause: object) -> None:
     """Turn to the clicks that came during the write: two seconds from the last of them.
 
-    A click on an image that this write replaced is meant for its successor.
+    A click on an image that this write replaced is meant for its successor. Who clicked both is served once.
     """
     subject.batch += 1
-    subject.outstanding = 0
-    for prompt in list(subject.prompts.values()):
-        if prompt.batch == subject.batch:
-            subject.outstanding += prompt.state not in SETTLED
-            if prompt.target_url is not None:
-                target = subject.successor_of(prompt.target_url)
-                subject.prompts[prompt.id] = prompt._replace(target_url=target)
+    batch = [prompt for prompt in subject.prompts.values() if prompt.batch == subject.batch]
+    subject.outstanding = sum(prompt.state not in SETTLED for prompt in batch)
+    wanted: set[str] = set()
+    for prompt in batch:
+        if prompt.target_url is None:
+            continue
+        target = subject.successor_of(prompt.target_url)
+        subject.prompts[prompt.id] = prompt._replace(target_url=target)
+        if prompt.mode is InsertionMode.REPLACE_IMAGE and prompt.state not in {"failed", "cancelled"}:
+            if target in wanted and prompt.state not in SETTLED:
+                subject.change_prompt(prompt.id, "prompt_cancelled", cause)
+            wanted.add(target)
     due = max(subject.now, subject.last_request_at + subject.settings.debounce_ms)
     subject.arm(TimerKind.DEBOUNCE, due)
 

@@ -22,7 +22,7 @@ from limner.states import (
     Session,
     UnplacedImage,
 )
-from limner.text import DeferredImage, Profile, PromptPatterns, place_images
+from limner.text import DeferredImage, Profile, PromptPatterns, normalise_url, place_images
 from limner.text import InsertionMode as PlacementMode
 from limner.workflows.clock import Alarm
 from limner.workflows.logs import log
@@ -77,7 +77,10 @@ def plan_insertion(
         return Insertion(None, MessageVanished())
     placement = place_images(message.text, images, patterns=patterns, profile=profile, replaced=replaced)
     outcome = InsertionWritten(
-        tuple(PlacedImage(p.prompt_id, p.image_url, p.replaced_url) for p in placement.placed),
+        tuple(
+            PlacedImage(p.prompt_id, p.image_url, p.replaced_url and normalise_url(p.replaced_url))
+            for p in placement.placed
+        ),
         tuple(UnplacedImage(u.prompt_id, u.image_url, u.reason.value) for u in placement.unplaced),
     )
     return Insertion(placement.text if placement.changed else None, outcome)
