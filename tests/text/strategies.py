@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from hypothesis import strategies as st
 
 from limner.text import DEFAULT_PATTERNS, PRESETS, TagPattern
@@ -39,6 +41,28 @@ def pieces(*more: str, size: int = 24) -> st.SearchStrategy[str]:
         st.text(max_size=3),
     )
     return st.lists(piece, max_size=size).map("".join)
+
+
+def pieces_for(patterns: Sequence[TagPattern], size: int = 14) -> st.SearchStrategy[str]:
+    """Texts that are likely to hold tags of these patterns, whole and broken, and little else."""
+    delimiters = sorted({part for p in patterns for part in (p.opener, p.closer)})
+    marks = (
+        "<think>",
+        "</think>",
+        "\n```",
+        "\n~~~",
+        "\n````",
+        "\n```\n",
+        " ```",
+        "`",
+        "\n",
+        "\n   ",
+        " ",
+        "\r",
+    )
+    whole = st.sampled_from((*delimiters, *delimiters, *marks, '"', "\\", '\\"', "a"))
+    part = st.sampled_from(delimiters).flatmap(lambda d: st.integers(1, len(d)).map(lambda n: d[:n]))
+    return st.lists(st.one_of(whole, whole, part), max_size=size).map("".join)
 
 
 def any_text(max_size: int = 60) -> st.SearchStrategy[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import pytest
 from hypothesis import given, settings
@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from limner.errors import PatternTooSlow
 from limner.text import (
+    DEFAULT_PATTERNS,
     PromptMatch,
     PromptScanner,
     TagPattern,
@@ -19,7 +20,7 @@ from limner.text import (
     regions,
 )
 from tests.text import oracle
-from tests.text.strategies import PATTERN_SETS, cuts, pieces
+from tests.text.strategies import AWKWARD, FENCED, LINES, PATTERN_SETS, cuts, pieces, pieces_for
 
 SETTINGS = st.tuples(
     st.sampled_from(PATTERN_SETS), st.booleans(), st.sampled_from(((), ("think", "thinking")))
@@ -34,14 +35,57 @@ def feed(scanner: PromptScanner, chunks: Iterable[str]) -> list[PromptMatch]:
     return [match for chunk in chunks for match in scanner.feed(chunk)]
 
 
-@settings(max_examples=400)
-@given(data=st.data(), text=pieces(), chosen=SETTINGS)
-def test_every_split_finds_what_the_rules_give_for_the_whole(data, text, chosen):
-    tags, in_code_fences, reasoning = chosen
+Case = tuple[Sequence[TagPattern], bool, Sequence[str], str]
+
+
+@st.composite
+def cases(draw: st.DrawFn, size: int = 14) -> Case:
+    """Patterns with their settings, and a text."""
+    tags, in_code_fences, reasoning = draw(SETTINGS)
+    return tags, in_code_fences, reasoning, draw(st.one_of(pieces_for(tags, size), pieces(size=size)))
+
+
+# Each is a way to be wrong about what stands at the end of a piece, or about what stood before it.
+TRAPS = [
+    (AWKWARD, text)
+    for text in (
+        '<a b="x"/><a b="y"><a b="z"/',
+        '<a b="x"> <ba>',
+        '<a b="<y<"',
+        '<a b="<y>a>',
+        "<aa>x<a>a>",
+        '<a b="x\\"y"y',
+        '<a b="x\\"x"z x\\"q"y',
+        '<a b="x"<a b="y"/>',
+    )
+] + [
+    (tags, text)
+    for tags in (DEFAULT_PATTERNS, LINES, FENCED)
+    for text in (
+        '\n```\n   ```\n<img_prompt="x">',
+        '```\n    ```\n<img_prompt="x">',
+        '~~~~\n~~~\n<img_prompt="x">\n~~~~~ \t\n<img_prompt="y">',
+        'a```\n<img_prompt="x">',
+        'a\n  ```\r\n<img_prompt="x">\r\n```\r\n<img_prompt="y">',
+        '<img_prompt="x">```\n<img_prompt="y">',
+        '```a`<img_prompt="x">\n```\n<img_prompt="y">',
+        'x\n```a`\n```\n<img_prompt="y">',
+        "IMG:a\n```\nIMG:b\n```\nIMG:c\n",
+        "```img\ncat\n```\n```img\ndog\n```",
+        "x```img\ncat\n``x\n```\n",
+        '<think>\n```</think>```\n<img_prompt="x">',
+        '\n <think></think> ```\n<img_prompt="x">',
+        'word\nword ```\n<img_prompt="x">',
+    )
+]
+
+
+def expect_every_split(case: Case, splits: Iterable[Sequence[str]]) -> None:
+    tags, in_code_fences, reasoning, text = case
     patterns = compile_patterns(tags, in_code_fences=in_code_fences, reasoning_tags=reasoning)
     expected = oracle.detect(text, tags, in_code_fences=in_code_fences, reasoning=reasoning)
     assert as_tuples(extract_image_prompts(text, patterns)) == expected
-    for chunks in (data.draw(cuts(text)), list(text)):
+    for chunks in splits:
         scanner = PromptScanner(patterns)
         reported = feed(scanner, chunks)
         assert as_tuples(scanner.matches) == expected
@@ -49,12 +93,26 @@ def test_every_split_finds_what_the_rules_give_for_the_whole(data, text, chosen)
         assert scanner.length == len(text)
 
 
+@settings(max_examples=400)
+@given(data=st.data(), case=cases())
+def test_every_split_finds_what_the_rules_give_for_the_whole(data, case):
+    text = case[-1]
+    expect_every_split(case, [data.draw(cuts(text)), list(text)])
+
+
+@pytest.mark.parametrize("in_code_fences", [True, False])
+@pytest.mark.parametrize(("tags", "text"), TRAPS)
+def test_traps_give_the_same_whole_halved_and_in_single_characters(tags, text, in_code_fences):
+    halves = [[text[:cut], text[cut:]] for cut in range(len(text))]
+    singles = [list(text), *([text[:cut], *text[cut:]] for cut in range(len(text)))]
+    expect_every_split((tags, in_code_fences, ("think",), text), [*halves, *singles])
+
+
 @settings(max_examples=100)
-@given(text=pieces(size=14), chosen=SETTINGS)
-def test_after_every_character_the_matches_are_those_of_the_text_so_far(text, chosen):
-    tags, in_code_fences, reasoning = chosen
-    patterns = compile_patterns(tags, in_code_fences=in_code_fences, reasoning_tags=reasoning)
-    scanner = PromptScanner(patterns)
+@given(cases(size=10))
+def test_after_every_character_the_matches_are_those_of_the_text_so_far(case):
+    tags, in_code_fences, reasoning, text = case
+    scanner = PromptScanner(compile_patterns(tags, in_code_fences=in_code_fences, reasoning_tags=reasoning))
     for end in range(1, len(text) + 1):
         scanner.feed(text[end - 1])
         expected = oracle.detect(text[:end], tags, in_code_fences=in_code_fences, reasoning=reasoning)
@@ -140,6 +198,23 @@ def test_hostile_text_in_small_chunks_is_looked_at_a_bounded_number_of_times(
     assert scanner.finish() == extract_image_prompts(text, patterns)
 
 
+def test_openers_in_the_body_of_a_broken_tag_do_not_read_the_body_again(handed_over, monkeypatch):
+    text = '<a b="' + 'x\\"' * 30_000 + '"z'
+    read = []
+    real = regions._QUOTED_BODY
+
+    class Body:
+        def match(self, text, at):
+            found = real.match(text, at)
+            assert found is not None
+            read.append(found.end() - at)
+            return found
+
+    monkeypatch.setattr(regions, "_QUOTED_BODY", Body())
+    assert extract_image_prompts(text, AWKWARD[:1] + AWKWARD[-1:]) == []
+    assert sum(read) <= 2 * len(text)
+
+
 def test_ordinary_text_is_not_kept():
     scanner = PromptScanner()
     for _ in range(10_000):
@@ -187,7 +262,7 @@ def test_with_user_regexes_every_split_ends_with_what_the_whole_gives(data, text
     expected = extract_image_prompts(text, compiled)
     for chunks in (data.draw(cuts(text)), list(text)):
         scanner = PromptScanner(compiled)
-        feed(scanner, chunks)
+        assert all(text[m.start : m.end] == m.full_match for m in feed(scanner, chunks))
         assert scanner.finish() == expected == scanner.matches
 
 
@@ -196,6 +271,18 @@ def test_a_user_regex_is_found_while_the_text_arrives():
     assert feed(scanner, ["see [img: a", " cat", "]"]) == []  # what touches the end may still grow
     (match,) = scanner.feed(" there")
     assert (match.prompt, match.start, match.end) == ("a cat", 4, 16)
+
+
+def test_offsets_of_user_regexes_count_from_the_beginning_of_the_text():
+    scanner = PromptScanner([r"\[(.*?)\]"])
+    found = feed(scanner, ["some words [a", "] and [b] more", " [c] end"])
+    assert [(match.prompt, match.start) for match in found] == [("a", 11), ("b", 19), ("c", 28)]
+
+
+def test_a_user_regex_may_look_back_before_the_last_match():
+    scanner = PromptScanner([r"(?<=\] then )\[(.*?)\]|^\[(.*?)\]"])
+    found = feed(scanner, ["[a] ", "then ", "[b] ", "else ", "[c] "])
+    assert [match.prompt for match in found] == ["a", "b"]
 
 
 def test_a_greedy_user_regex_does_not_report_half_a_prompt():

@@ -26,7 +26,7 @@ from limner.states import (
 from limner.states.limiter import Limits
 from limner.states.message import Step, refuse_regeneration_during_streaming
 from limner.states.outcome import Result, result_of
-from limner.text import Profile, PromptPatterns, find_images, same_url
+from limner.text import Profile, PromptPatterns, find_images, normalise_url, same_url
 from limner.workflows.clock import Alarm
 from limner.workflows.insertion import deferred_images, insert_deferred_images
 from limner.workflows.logs import log
@@ -92,6 +92,7 @@ class SessionManager:
 
     async def start_streaming_session(self, message_id: str) -> MessageStream:
         """Begin to illustrate a message whose text begins to arrive. Cancels the message's session before."""
+        tasks = self._running()
         stream = MessageStream(
             message_id,
             engine=self.engine,
@@ -100,7 +101,7 @@ class SessionManager:
             progress=self.progress,
             patterns=self.patterns,
         )
-        await stream.start(self._running())
+        await stream.start(tasks)
         live = self.engine.live_session(message_id)
         if live is not None and live.id == stream.session_id:
             self._streams[message_id] = stream
@@ -128,7 +129,8 @@ class SessionManager:
         """
         self._running()
         node = await self._node_of(message_id, image_url)
-        target = self.registry.successor_of(message_id, image_url)
+        # In the one form that all spellings of an address share: the core compares addresses as they are.
+        target = normalise_url(self.registry.successor_of(message_id, image_url))
         event = RegenerationRequested(node.id, node.text, node.occurrence, target, mode)
         session = await self.engine.post(message_id, event)
         log.info("regeneration_queued", message_id=message_id, session_id=session.id, prompt_id=node.id)

@@ -1,0 +1,5 @@
+"""The command line: `limner illustrate`, `demo`, `diagrams`, `check`."""
+
+from limner.adapters.cli.group import main
+
+__all__ = ["main"]

@@ -1,0 +1,156 @@
+"""Where the illustrated text, its images and its page go: decided before any image is paid for."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import quote, unquote
+
+from limner.adapters.cli.errors import BadInput
+from limner.adapters.cli.inputs import STDIN
+from limner.adapters.whole_file import write_whole
+from limner.errors import StorageError
+
+STDOUT = "-"
+HTML_SUFFIXES = (".html", ".htm")
+DEFAULT_STORY = "story.md"
+STDOUT_IMAGES = "limner-images"
+
+ProfileName = Literal["html", "markdown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """The places of one run. `text` is None for standard output, `page` None where none is wanted.
+
+    `base_url` is what `images` is called in the text: relative to the text, percent-encoded.
+    """
+
+    text: Path | None
+    images: Path
+    page: Path | None
+    profile: ProfileName
+    base_url: str
+    streamed: bool = False
+    """Whether the text is a reply that exists nowhere else."""
+
+    def image_file(self, url: str) -> Path:
+        """The file of an image that was made in this run, by its address in the text."""
+        return self.images / unquote(url.partition("#")[0].rpartition("/")[2])
+
+
+def plan_outputs(
+    source: str | None,
+    output: str | None,
+    images: str | None,
+    page: str | None,
+    profile: ProfileName | None,
+) -> Outputs:
+    """Decide on the places; `source` is the input file, `-`, or None for a reply that is streamed.
+
+    Raises `BadInput` where an output would overwrite the input or is a folder, or its own folder is missing;
+    `StorageError` where it cannot be written.
+    """
+    text = _text_place(source, output, profile)
+    images_folder = Path(images) if images is not None else _images_place(text)
+    outputs = Outputs(
+        text=text,
+        images=images_folder,
+        page=None if page is None else Path(page),
+        profile=profile or _profile_of(source, text),
+        base_url=_relative_url(images_folder, Path() if text is None else text.parent),
+        streamed=source is None,
+    )
+    _check(outputs, source)
+    return outputs
+
+
+def write_text(outputs: Outputs, text: str) -> None:
+    """Bring the text to its place, whole. Raises `StorageError`."""
+    if outputs.text is None:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(_encoded(text))
+        sys.stdout.buffer.flush()
+    else:
+        write_file(outputs.text, text)
+
+
+def write_file(path: Path, text: str) -> None:
+    """Write a text file, whole. Raises `StorageError`."""
+    try:
+        write_whole(path, _encoded(text))
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _encoded(text: str) -> bytes:
+    # A server can send lone surrogates, which no file in UTF-8 can hold; U+FFFD is what stands for them.
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
+
+
+def _text_place(source: str | None, output: str | None, profile: ProfileName | None) -> Path | None:
+    if output == STDOUT or (output is None and source == STDIN):
+        return None
+    if output is not None:
+        return Path(output)
+    if source is None:
+        return Path(DEFAULT_STORY if profile != "html" else "story.html")
+    given = Path(source)
+    return given.with_name(f"{given.stem}.illustrated{given.suffix or '.md'}")
+
+
+def _images_place(text: Path | None) -> Path:
+    if text is None:
+        return Path(STDOUT_IMAGES)
+    return text.with_name(f"{text.stem.removesuffix('.illustrated') or 'text'}-images")
+
+
+def _profile_of(source: str | None, text: Path | None) -> ProfileName:
+    named_after = text if source in (None, STDIN) else Path(source or "")
+    is_html = named_after is not None and named_after.suffix.lower() in HTML_SUFFIXES
+    return "html" if is_html else "markdown"
+
+
+def _relative_url(images: Path, text_folder: Path) -> str:
+    try:
+        relative = Path(os.path.relpath(images.resolve(), text_folder.resolve()))
+    except ValueError:  # on Windows, another drive
+        return f"{images.resolve().as_uri()}/"
+    address = quote(relative.as_posix())
+    return "" if address == "." else f"{address}/"
+
+
+def _check(outputs: Outputs, source: str | None) -> None:
+    for file in _files(outputs):
+        if source is not None and source != STDIN and _same_file(file, Path(source)):
+            raise BadInput(f"{file} is the input; name another output with -o")
+        if file.is_dir():
+            raise BadInput(f"{file} is a folder, not a file")
+        if not file.parent.is_dir():
+            raise BadInput(f"no folder {file.parent} to write {file.name} into")
+        if not os.access(file if file.exists() and not file.is_file() else file.parent, os.W_OK):
+            raise StorageError(f"cannot write into the folder {file.parent}: permission denied")
+    if outputs.text is not None and outputs.page is not None and _same_file(outputs.text, outputs.page):
+        raise BadInput(f"{outputs.page} would be both the text and the page; name another page")
+    existing = next(place for place in (outputs.images, *outputs.images.absolute().parents) if place.exists())
+    if not existing.is_dir():
+        raise BadInput(f"{existing} is a file; the images need a folder")
+    if not os.access(existing, os.W_OK):
+        raise StorageError(f"cannot write into the folder {existing}: permission denied")
+
+
+def _files(outputs: Outputs) -> Iterator[Path]:
+    if outputs.text is not None:
+        yield outputs.text
+    if outputs.page is not None:
+        yield outputs.page
+
+
+def _same_file(one: Path, other: Path) -> bool:
+    if one.exists() and other.exists():
+        return one.samefile(other)
+    return one.resolve() == other.resolve()

@@ -1,0 +1,73 @@
+"""What the documentation shows is true: its code runs, its links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / "diagrams").glob("*.md")),
+]
+LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+NAME = re.compile(r"`(limner(?:\.\w+)+)")
+
+
+def page_name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in LINK.findall(page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), f"{page_name(page)} links to {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_names_of_the_package_exist(page: Path) -> None:
+    for name in NAME.findall(page.read_text()):
+        found = leads_somewhere(name)
+        assert found, f"{page_name(page)} speaks of {name}"
+
+
+def leads_somewhere(name: str) -> bool:
+    """Whether a dotted name leads to a module, or to something in one."""
+    from importlib import import_module
+
+    parts = name.split(".")
+    for cut in range(len(parts), 0, -1):
+        try:
+            thing: object = import_module(".".join(parts[:cut]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[cut:]:
+            if not hasattr(thing, part):
+                return False
+            thing = getattr(thing, part)
+        return True
+    return False
+
+
+def test_the_first_example_of_the_testing_page_runs() -> None:
+    [example, *_] = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "testing.md").read_text(), re.DOTALL)
+    exec(compile(example, "docs/testing.md", "exec"), {})
+
+
+def test_the_embedding_example_runs() -> None:
+    run = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / "embed.py")],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert "done: 2 of 2" in run.stdout
+    assert run.stdout.count("![") == 2
