@@ -1,6 +1,6 @@
 """A chat server's part in a nutshell: stream, watch, click, read. Offline; run it from anywhere.
 
-    .venv/bin/python examples/embed.py
+.venv/bin/python examples/embed.py
 """
 
 from __future__ import annotations

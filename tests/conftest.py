@@ -6,6 +6,7 @@ import faulthandler
 from collections.abc import Iterator
 
 import pytest
+import structlog
 
 HANG_S = 240
 """No test takes nearly as long; one that does, waits for something that will not come."""
@@ -17,6 +18,13 @@ def _watchdog() -> Iterator[None]:
     faulthandler.dump_traceback_later(HANG_S, exit=True)
     yield
     faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.fixture(autouse=True)
+def _structlog_as_nobody_configured_it() -> Iterator[None]:
+    # structlog.testing.capture_logs leaves the mark that somebody did, and then lines are printed.
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(params=["asyncio", "trio"])

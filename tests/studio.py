@@ -138,7 +138,8 @@ class Studio:
         return await self.limner.__aexit__(kind, error, traceback)
 
     async def tick(self, milliseconds: int) -> None:
-        """Let time pass and everything happen that follows from it."""
+        """Let everything happen that needs no time, then let time pass, and again."""
+        await settle()
         self.clock.tick(milliseconds)
         self.limner.alarm.ring()
         await settle()

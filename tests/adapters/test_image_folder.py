@@ -44,7 +44,7 @@ async def test_without_a_base_the_address_is_the_files_own(tmp_path):
 async def test_the_same_bytes_are_written_once(tmp_path, monkeypatch):
     store = FolderImageStore(tmp_path)
     first = await store.put(b"x", "image/png")
-    monkeypatch.setattr(image_folder, "_write_whole", lambda *_: pytest.fail("written again"))
+    monkeypatch.setattr(image_folder, "write_whole", lambda *_: pytest.fail("written again"))
     assert await store.put(b"x", "image/png") == first
 
 

@@ -19,9 +19,14 @@ AWKWARD = (
 )
 EVERY_PRESET = tuple(pattern for patterns in PRESETS.values() for pattern in patterns)
 LINES = (TagPattern("IMG:", "\n", quoted=False, name="line"), *DEFAULT_PATTERNS)
-FENCED = (TagPattern("```img\n", "\n```", quoted=False, name="fence"), *DEFAULT_PATTERNS)
+FENCED = (
+    TagPattern("```img\n", "\n```", quoted=False, name="fence"),
+    TagPattern('```"', '"```', quoted=True, name="quoted fence"),
+    *DEFAULT_PATTERNS,
+)
+CODE = (TagPattern("``", "``", quoted=False, name="code"), *DEFAULT_PATTERNS)
 
-PATTERN_SETS = (DEFAULT_PATTERNS, EVERY_PRESET, AWKWARD, LINES, FENCED)
+PATTERN_SETS = (DEFAULT_PATTERNS, EVERY_PRESET, AWKWARD, LINES, FENCED, CODE)
 
 _DELIMITERS = sorted({part for patterns in PATTERN_SETS for p in patterns for part in (p.opener, p.closer)})
 _PIECES = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from limner.errors import PatternTooSlow
 from limner.text import (
@@ -56,6 +56,7 @@ def test_anything_may_stand_between_the_quotes():
     assert prompts(f'<!--img-prompt="{body}"-->') == [body]
 
 
+@settings(deadline=None)
 @given(any_text())
 def test_whatever_a_prompt_is_its_tag_gives_it_back(prompt):
     expected = prompt.replace("\\", "/").strip()
@@ -195,6 +196,12 @@ def test_a_user_regex_in_whose_match_no_group_took_part_finds_nothing():
 def test_a_group_between_double_quotes_is_unescaped_as_in_the_built_in_tags():
     pattern = r'(?s)<draw what="((?:[^"\\]|\\.)*)">|<draw>(.*?)</draw>'
     assert prompts(r'<draw what="a \"b\""><draw>\"c\"</draw>', [pattern]) == ['a "b"', r"\"c\""]
+
+
+def test_what_a_user_regex_takes_of_an_unclosed_tag_no_longer_holds_back_the_rest():
+    tags = (*PRESETS["t2i"], *DEFAULT_PATTERNS)
+    assert prompts('<t2i> [ <img_prompt="a">', tags) == []
+    assert prompts('<t2i> [ <img_prompt="a">', (r"<(t2i)> \[", *tags)) == ["t2i", "a"]
 
 
 def test_a_user_regex_is_not_looked_for_in_reasoning_or_fences():

@@ -232,7 +232,7 @@ TEXTS = tagged_texts(
 PROFILES = st.sampled_from((HTML, MARKDOWN))
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.data(), TEXTS, PROFILES)
 def test_every_image_is_listed_and_placing_twice_changes_nothing(data, text, profile):
     batch = data.draw(batches(text))
@@ -247,7 +247,7 @@ def test_every_image_is_listed_and_placing_twice_changes_nothing(data, text, pro
     assert {image.prompt_id for image in again.placed} == {image.prompt_id for image in once.placed}
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.data(), TEXTS, PROFILES)
 def test_the_text_around_the_images_stays_and_so_do_its_prompts(data, text, profile):
     batch = [image for image in data.draw(batches(text)) if image.mode == "append-after-prompt"]
@@ -258,7 +258,7 @@ def test_the_text_around_the_images_stays_and_so_do_its_prompts(data, text, prof
     assert all(char in rest for char in text)
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.data(), TEXTS, PROFILES)
 def test_two_batches_place_what_one_batch_places(data, text, profile):
     batch = [image for image in data.draw(batches(text)) if image.mode == "append-after-prompt"]
@@ -357,6 +357,13 @@ def test_an_html_image_alone_on_its_line_is_guarded_from_the_line_below(text, gu
     assert result.text == text.replace(CAT, CAT + cat("/1") + ("<!--limner-->" if guarded else ""), 1)
 
 
+def test_a_guard_does_not_end_a_comment_that_the_tag_stands_in():
+    text = f"<!-- not shown\n{CAT}\nnor this -->"
+    assert place_images(text, [behind_prompt("/1")]).text == text.replace(CAT, CAT + cat("/1"))
+    text = f"<!-- not shown -->\n\n{CAT}\nbut this"
+    assert "<!--limner-->" in place_images(text, [behind_prompt("/1")]).text
+
+
 def test_a_replaced_html_image_needs_no_guard_that_it_had_not():
     assert place_images("<img src=/1>\nnext", [instead_of("/1", "/2")]).text == f"{cat('/2')}\nnext"
 
@@ -378,6 +385,13 @@ def test_a_thousand_images_in_a_megabyte(profile):
     assert [image.src for image in find_images(result.text)] == [f"/{i}" for i in range(1_000)]
     again = place_images(result.text, images, profile=profile)
     assert not again.changed
+
+
+def test_a_hundred_thousand_copies_of_an_image_do_not_blow_up_the_text():
+    url = "data:image/png;base64," + "A" * 1_000
+    result = place_images("![](/1)" * 100_000, [instead_of("/1", url)])
+    assert len(result.text) < 3_000_000
+    assert result.placed[0].replaced_url == "/1"
 
 
 def test_a_prompt_of_a_hundred_thousand_characters():

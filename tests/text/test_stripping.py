@@ -47,7 +47,7 @@ def deferred(text: str, name: int, mode: InsertionMode, choice: int) -> list[Def
     ]
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(tagged_texts(FILLER), STEPS)
 @example('<img_prompt="cat"><!--limner-->\nx', [(HTML, BEHIND, 0), (MARKDOWN, BEHIND, 0)])
 @example('<!--img-prompt="cat"--> <img_prompt="dog">\n![', [(MARKDOWN, BEHIND, 0)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from limner.errors import CallerError, InvalidImageURL
 from limner.text import HTML, normalise_url, render_image, same_url
@@ -52,6 +52,7 @@ def test_addresses_that_differ(a, b):
     assert not same_url(a, b)
 
 
+@settings(deadline=None)
 @given(any_text(30))
 def test_the_normal_form_is_its_own_normal_form(url):
     # Entities are decoded once a time, so text that spells one after decoding has no fixed form.

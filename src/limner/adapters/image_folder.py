@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 from pathlib import Path
 
 import anyio.to_thread
 
+from limner.adapters.whole_file import write_whole
 from limner.errors import InvalidSetting, StorageError
 
 # The formats that a browser shows and an `ImageInspector` lets through. Anything else, HTML above all,
@@ -57,7 +57,7 @@ class FolderImageStore:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             if not _is_stored(path, len(data)):
-                _write_whole(path, data)
+                write_whole(path, data)
         except OSError as error:
             reason = error.strerror or str(error)
             raise StorageError(f"cannot store an image in {self._folder}: {reason}") from error
@@ -76,30 +76,3 @@ def _is_stored(path: Path, size: int) -> bool:
         return path.stat().st_size == size
     except FileNotFoundError:
         return False
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
-    try:
-        # open() and not tempfile: the image shall have the rights that the umask gives, since another
-        # user's web server may hand it out; temporary files are made readable to their owner only.
-        with draft.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    # A new name is on the disk only once its folder is. Windows has no such call and needs none.
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

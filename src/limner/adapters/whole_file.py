@@ -21,6 +21,8 @@ def write_whole(path: Path, data: bytes) -> None:
         return
     draft = place.with_name(f".{place.name[:100]}.{secrets.token_hex(8)}.part")
     try:
+        # open() and not tempfile: the file shall have the rights that the umask gives, since another user's
+        # web server may hand it out; temporary files are made readable to their owner only.
         with draft.open("xb") as file:
             file.write(data)
             file.flush()
@@ -30,3 +32,15 @@ def write_whole(path: Path, data: bytes) -> None:
         with suppress(OSError):
             draft.unlink()
         raise
+    _sync_folder(place.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    # A new name is on the disk only once its folder is. Windows has no such call and needs none.
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterable
+from functools import cached_property
 
 GUARD = "<!--limner-->"
 
@@ -25,6 +26,7 @@ _CONTAINERS = re.compile(r"[ \t]*+(?:(?:>|(?:[-+*]|[0-9]{1,9}[.)])(?=[ \t]))[ \t
 _LONGEST_CONTAINERS = 100
 _MOST_TAGS = 20
 _BLANKS = re.compile(r"[ \t]*+")
+_COMMENT_MARKS = re.compile("<!--|-->")
 _LINE_FOLLOWS = re.compile(r"(?>\r\n?|\n)[ \t]*+[^ \t\r\n]")
 
 
@@ -64,14 +66,23 @@ class Lines:
     def needs_guard(self, start: int, end: int) -> bool:
         """Whether an `<img>` in place of `text[start:end]` needs `GUARD` behind it.
 
-        That is where it would stand alone on its line, but for prompt tags, and a line follows.
+        That is where it would stand alone on its line, but for prompt tags, and a line follows; not inside
+        a comment, which the guard would end.
         """
         line = self._line_start(start)
         before = self._pass_tags(line + len(self._containers(line, start)), start)
-        if before != start:
+        if before != start or self._in_comment(start):
             return False
         behind = self._pass_tags(end, len(self._text))
         return _LINE_FOLLOWS.match(self._text, behind) is not None
+
+    def _in_comment(self, pos: int) -> bool:
+        index = bisect_right(self._comment_marks, pos - 1) - 1
+        return index >= 0 and self._text.startswith(_COMMENT, self._comment_marks[index])
+
+    @cached_property
+    def _comment_marks(self) -> list[int]:
+        return [mark.start() for mark in _COMMENT_MARKS.finditer(self._text)]
 
     def _containers(self, start: int, end: int) -> str:
         found = _CONTAINERS.match(self._text, start, end)

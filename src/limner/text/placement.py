@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
-from limner.errors import InvalidImageURL, InvalidSetting
+from limner.errors import InvalidImageURL, InvalidSetting, PatternTooSlow
 from limner.text.detection import extract_image_prompts
 from limner.text.images import ImageMatch, images_between
 from limner.text.layout import GUARD, Lines
@@ -21,7 +21,7 @@ class InsertionMode(StrEnum):
     """Where a finished image goes."""
 
     REPLACE_IMAGE = "replace-image"
-    """In the place of the image at `target_url`, in every copy of it."""
+    """In the place of the image at `target_url`, in every copy of it (in the first thousand)."""
     APPEND_AFTER_IMAGE = "append-after-image"
     """Directly behind the image at `target_url`, the first copy of it."""
     APPEND_AFTER_PROMPT = "append-after-prompt"
@@ -93,6 +93,8 @@ class Placement:
     changed: bool
 
 
+# A text of a hundred thousand copies of one image is made to be blown up.
+_MOST_COPIES = 1_000
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
@@ -126,7 +128,7 @@ def place_images(
             batch.add(index, image)
     batch.settle()
     result = batch.splice(plain=False)
-    if result != text and not _same_prompts(batch.prompts, extract_image_prompts(result, compiled)):
+    if result != text and not _same_prompts(batch.prompts, result, compiled):
         # A description or a guard reads as a prompt, as can happen with users' own patterns.
         result = batch.splice(plain=True)
     return Placement(
@@ -137,7 +139,11 @@ def place_images(
     )
 
 
-def _same_prompts(before: Sequence[PromptMatch], after: Sequence[PromptMatch]) -> bool:
+def _same_prompts(before: Sequence[PromptMatch], text: str, patterns: PromptPatterns) -> bool:
+    try:
+        after = extract_image_prompts(text, patterns)
+    except PatternTooSlow:
+        return False
     return [match.full_match for match in before] == [match.full_match for match in after]
 
 
@@ -248,7 +254,7 @@ class _Batch:
         for key, (_, image) in self._replacing.items():
             splices.extend(
                 _Splice(match.start, match.end, image, match.syntax == "html")
-                for match in self._standing[key]
+                for match in self._standing[key][:_MOST_COPIES]
             )
         # Stable: what goes to the same place stays in the order given.
         splices.sort(key=lambda splice: (splice.start, splice.end))

@@ -10,6 +10,7 @@ from limner.text.images import ImageSyntax
 from limner.text.urls import check_url, encode_url
 
 _LONGEST_DESCRIPTION = 200
+_SHORTEST_CUT = 150  # a word that is longer than what is left is cut itself
 
 # Of ASCII punctuation, only what has no meaning in HTML, Markdown, tables, templates and prompt tags, in the
 # middle of a line, stays as it is.
@@ -64,9 +65,10 @@ def describe(prompt: str) -> str:
     if len(text) <= _LONGEST_DESCRIPTION:
         return text
     head = text[:_LONGEST_DESCRIPTION]
-    cut = head.rfind(" ")
-    # Do not cut through what reads as one character: a letter with its accents, an emoji with its modifiers.
-    end = cut if cut > 0 else len(head) - 1
-    while end > 1 and cut <= 0 and (unicodedata.combining(text[end]) or text[end] in "\u200d\ufe0f"):
-        end -= 1
-    return f"{head[:end].rstrip()}…"
+    end = head.rfind(" ", _SHORTEST_CUT)
+    if end < 0:
+        end = len(head) - 1
+        # Do not cut through what reads as one character: a letter with its accents, an emoji with modifiers.
+        while end > 1 and (unicodedata.combining(text[end]) or text[end] in "\u200d\ufe0f"):
+            end -= 1
+    return f"{head[:end]}…"

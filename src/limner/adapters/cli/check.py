@@ -15,7 +15,7 @@ from limner.states import OnDrainTimeout, SessionKind
 from limner.states.exploration import Exploration, explore
 
 MOST_PROMPTS = 6
-"""Each prompt more multiplies the states by about ten; with six, an hour is not enough."""
+"""Each prompt more takes about fifteen times as long: four a minute, six most of a day."""
 
 
 class Walk(NamedTuple):
@@ -54,7 +54,7 @@ def check_command(context: click.Context, prompts: int) -> None:
       limner check
       limner check --prompts 2
     """
-    walks = list(_shown(walk_all(prompts), prompts))
+    walks = list(shown(walk_all(prompts), prompts, Console(highlight=False)))
     click.echo(_summary(walks))
     violations = [violation for walk in walks for violation in walk.found.violations]
     for violation in violations:
@@ -72,10 +72,10 @@ def walk_all(prompts: int, explore: Explore = explore) -> Iterator[Walk]:
                 yield Walk(kind, on_drain_timeout, found, time.monotonic() - began)
 
 
-def _shown(walks: Iterator[Walk], prompts: int) -> Iterator[Walk]:
+def shown(walks: Iterator[Walk], prompts: int, console: Console) -> Iterator[Walk]:
     """Print each walk as a line as soon as it is done, and say on a terminal what is being explored."""
-    console = Console(highlight=False)
-    waiting = Console(stderr=True)
+    # Two consoles on one terminal would write into each other's lines.
+    waiting = console if console.is_terminal else Console(stderr=True)
     total = (prompts + 1) * len(SessionKind) * len(OnDrainTimeout)
     done = 0
     console.print(_line("prompts", "session", "on timeout", "states", "edges", "refused", "broken", ""))

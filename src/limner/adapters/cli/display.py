@@ -95,7 +95,7 @@ class PlainDisplay(QuietDisplay):
         self._state.take(event)
         if isinstance(event, PromptProgress):
             self._tell_prompt(event)
-        elif isinstance(event, SessionProgress) and event.state in ("debouncing", "inserting"):
+        elif isinstance(event, SessionProgress) and self._is_worth_a_line(event):
             headline, self._headline = self._headline, self._state.headline
             if headline != self._headline:
                 self._tell(self._headline)
@@ -117,6 +117,10 @@ class PlainDisplay(QuietDisplay):
             self._print(self._line)
             self._line = ""
         self._print(line)
+
+    @staticmethod
+    def _is_worth_a_line(event: SessionProgress) -> bool:
+        return event.state == "debouncing" or (event.state == "inserting" and event.counts.completed > 0)
 
     def _tell_prompt(self, prompt: PromptProgress) -> None:
         if self._told.get(prompt.prompt_id) == prompt.state:

@@ -29,7 +29,8 @@ class ExitCode(IntEnum):
 EXIT_CODES_HELP = """\b
 Exit codes:
   0    every prompt has its image (also: there was no prompt)
-  1    the text was written, but some images failed or found no place
+  1    the text was written, but some images failed or found no place (also: the reader of
+       standard output went away)
   2    bad usage or bad input; nothing was written
   3    a server refused or could not be reached; no image was made
   4    a file could not be written
@@ -60,8 +61,8 @@ def fault_of(error: BaseException) -> Fault:
         return Fault(ExitCode.USAGE, error.kind, one_line(str(error), _LONGEST_LINE), _show_pattern(error))
     if isinstance(error, LimnerError) and not isinstance(error, InternalError):
         message = one_line(str(error), _LONGEST_LINE)
-        # A caller's error says all there is to say; of a server's or a disk's, people ask what to do.
-        line = message if isinstance(error, CallerError) or not error.hint else f"{message}. {error.hint}"
+        # A caller's or a disk's error says all there is to say; of a server's, people ask what to do.
+        line = f"{message}. {error.hint}" if isinstance(error, BackendError) and error.hint else message
         return Fault(_exit_code(error), error.kind, message, (line,))
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""

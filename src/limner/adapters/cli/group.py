@@ -29,17 +29,11 @@ class LimnerGroup(click.Group):
         configure_logs(0)
         try:
             code = super().main(args, *rest, **settings)
-            sys.stdout.flush()
         except click.ClickException as error:
             code = _usage(error)
         except (click.Abort, KeyboardInterrupt):
             _complain("interrupted; nothing half written")
             code = ExitCode.INTERRUPTED
-        except BrokenPipeError:
-            # Whoever reads our output has had enough. The interpreter would complain once more at its exit.
-            with suppress(OSError):
-                sys.stdout.close()
-            code = ExitCode.STORAGE
         except Exception as error:  # noqa: BLE001 - a traceback is no answer to a person
             fault = fault_of(error)
             _complain(*fault.lines)
@@ -55,7 +49,7 @@ def _usage(error: click.ClickException) -> int:
         click.echo(error.format_message())
         return ExitCode.OK
     message = " ".join(error.format_message().split()).rstrip(".")
-    _complain(f"{message}; see: {command} --help")
+    _complain(f"{message} (see {command} --help)")
     return ExitCode.USAGE
 
 

@@ -13,7 +13,7 @@ from limner.adapters.cli.display import Display, display_for
 from limner.adapters.cli.errors import EXIT_CODES_HELP, BadInput, fault_of
 from limner.adapters.cli.inputs import STDIN, read_text
 from limner.adapters.cli.logs import verbosity_option
-from limner.adapters.cli.outputs import Outputs, ProfileName, plan_outputs, write_file, write_text
+from limner.adapters.cli.outputs import STDOUT, Outputs, ProfileName, plan_outputs, write_file, write_text
 from limner.adapters.cli.page import page_of
 from limner.adapters.cli.report import Report, fault_as_json
 from limner.adapters.cli.run import Outcome, illustrate_stream, illustrate_text
@@ -23,7 +23,15 @@ from limner.adapters.image_folder import FolderImageStore
 from limner.adapters.limner import Limner
 from limner.adapters.message_memory import MemoryMessageStore
 from limner.adapters.openai_chat import stream_chat
-from limner.text import DEFAULT_PATTERNS, PRESETS, TagPattern, compile_patterns, extract_image_prompts
+from limner.errors import StorageError
+from limner.text import (
+    DEFAULT_PATTERNS,
+    PRESETS,
+    PromptPatterns,
+    TagPattern,
+    compile_patterns,
+    extract_image_prompts,
+)
 
 FOREVER_MS = 7 * 24 * 60 * 60 * 1000
 """The drain timeout: here a person waits, who can press Ctrl-C, and each image has its own limit."""
@@ -172,6 +180,7 @@ def _run(settings: Settings) -> Report:
     _refuse_contradictions(settings)
     patterns = settings.patterns
     compiled = compile_patterns(patterns, in_code_fences=settings.code_fences)
+    text = settings.source if settings.openai and settings.source != STDIN else read_text(settings.source)
     outputs = plan_outputs(
         None if settings.openai else settings.source,
         settings.output,
@@ -179,9 +188,6 @@ def _run(settings: Settings) -> Report:
         settings.page,
         settings.profile,
     )
-    if outputs.text is None and settings.as_json:
-        raise BadInput("--json needs standard output for itself; name a file for the text with -o")
-    text = settings.source if settings.openai and settings.source != STDIN else read_text(settings.source)
     # Looked at before anything is painted: a pattern that is too slow for this text is refused here.
     found = 0 if settings.openai else len(extract_image_prompts(text, compiled))
     console = Console(stderr=True)
@@ -189,15 +195,30 @@ def _run(settings: Settings) -> Report:
         outcome = anyio.run(_illustrate, settings, outputs, text, display)
     report = Report(outcome, outputs, max(0, found - len(outcome.prompts)))
     if report.has_text_to_write:
-        if outputs.page is not None:
-            captions = settings.generator != "sketch"
-            page = page_of(outcome.text, patterns=compiled, outputs=outputs, captions=captions)
-            write_file(outputs.page, page)
-        write_text(outputs, outcome.text)
+        _write(report, settings, compiled)
     return report
 
 
+def _write(report: Report, settings: Settings, patterns: PromptPatterns) -> None:
+    """The page and the text, after the images they show."""
+    outputs, text = report.outputs, report.outcome.text
+    try:
+        if outputs.page is not None:
+            captions = settings.generator != "sketch"
+            page = page_of(text, patterns=patterns, outputs=outputs, captions=captions)
+            write_file(outputs.page, page)
+        write_text(outputs, text)
+    except StorageError as error:
+        kept = f"; the finished images are in {outputs.images}" if report.outcome.result.placed else ""
+        raise StorageError(f"{error}{kept}") from error
+
+
 def _refuse_contradictions(settings: Settings) -> None:
+    to_stdout = settings.output == STDOUT or (
+        settings.output is None and settings.source == STDIN and settings.openai is None
+    )
+    if settings.as_json and to_stdout:
+        raise BadInput("--json needs standard output for itself; name a file for the text with -o")
     if settings.openai is None:
         for option, value in (("--model", settings.model), ("--system", settings.system)):
             if value is not None:

@@ -35,6 +35,8 @@ class Outputs:
     page: Path | None
     profile: ProfileName
     base_url: str
+    is_html: bool = False
+    """Whether the text itself is HTML; a Markdown text may have HTML images, too."""
     streamed: bool = False
     """Whether the text is a reply that exists nowhere else."""
 
@@ -55,14 +57,18 @@ def plan_outputs(
     Raises `BadInput` where an output would overwrite the input or is a folder, or its own folder is missing;
     `StorageError` where it cannot be written.
     """
-    text = _text_place(source, output, profile)
-    images_folder = Path(images) if images is not None else _images_place(text)
+    text = _text_place(source, output)
+    # A device or a pipe (`-o /dev/stdout`) is no place to put a folder beside.
+    beside = text if text is not None and (text.is_file() or not text.exists()) else None
+    images_folder = Path(images) if images is not None else _images_place(beside)
+    is_html = _is_html(source, text)
     outputs = Outputs(
         text=text,
         images=images_folder,
         page=None if page is None else Path(page),
-        profile=profile or _profile_of(source, text),
-        base_url=_relative_url(images_folder, Path() if text is None else text.parent),
+        profile=profile or ("html" if is_html else "markdown"),
+        base_url=_relative_url(images_folder, Path() if beside is None else beside.parent),
+        is_html=is_html,
         streamed=source is None,
     )
     _check(outputs, source)
@@ -92,13 +98,13 @@ def _encoded(text: str) -> bytes:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
 
 
-def _text_place(source: str | None, output: str | None, profile: ProfileName | None) -> Path | None:
+def _text_place(source: str | None, output: str | None) -> Path | None:
     if output == STDOUT or (output is None and source == STDIN):
         return None
     if output is not None:
         return Path(output)
     if source is None:
-        return Path(DEFAULT_STORY if profile != "html" else "story.html")
+        return Path(DEFAULT_STORY)
     given = Path(source)
     return given.with_name(f"{given.stem}.illustrated{given.suffix or '.md'}")
 
@@ -109,10 +115,9 @@ def _images_place(text: Path | None) -> Path:
     return text.with_name(f"{text.stem.removesuffix('.illustrated') or 'text'}-images")
 
 
-def _profile_of(source: str | None, text: Path | None) -> ProfileName:
+def _is_html(source: str | None, text: Path | None) -> bool:
     named_after = text if source in (None, STDIN) else Path(source or "")
-    is_html = named_after is not None and named_after.suffix.lower() in HTML_SUFFIXES
-    return "html" if is_html else "markdown"
+    return named_after is not None and named_after.suffix.lower() in HTML_SUFFIXES
 
 
 def _relative_url(images: Path, text_folder: Path) -> str:

@@ -24,6 +24,7 @@ from limner.text import (
     extract_image_prompts,
     find_images,
 )
+from limner.text.layout import GUARD
 
 FOOTER = "Illustrated by Limner"
 
@@ -54,7 +55,7 @@ def page_of(
     author's and is taken as it is.
     """
     pictures = _Pictures(text, patterns, outputs, captions=captions)
-    if outputs.profile == "html":
+    if outputs.is_html:
         return _html_page(text, pictures, footer, lang)
     body = _markdown_body(text, pictures)
     title = _TITLE.search(body)
@@ -105,7 +106,7 @@ def _markdown_body(text: str, pictures: _Pictures) -> str:
     for start, end, instead in sorted(cuts):
         if start >= pos:
             source += (text[pos:start].translate(_NO_STAND_INS), instead)
-            pos = end
+            pos = end + len(GUARD) * text.startswith(GUARD, end)
     source.append(text[pos:].translate(_NO_STAND_INS))
     body: str = _markdown().render("".join(source))
     body = _ALONE.sub(

@@ -40,18 +40,16 @@ class ProgressState:
     def headline(self) -> str:
         """One line on the whole, such as `Generating 3/5 images…`."""
         counts = self.counts
-        images = "image" if counts.total == 1 else "images"
         if self.state == "idle" or (self.state == "streaming" and not counts.total):
             return "Waiting for a prompt…"
         if self.state == "debouncing":
-            clicks = len(self.prompts)
-            return f"{clicks} {'click' if clicks == 1 else 'clicks'}, waiting for more…"
-        if self.state == "inserting":
-            return f"Writing {counts.completed} {images} in one write…"
+            return f"Regenerating {counts.settled}/{_images(counts.total)}, waiting for more clicks…"
+        if self.state == "inserting" and counts.completed:
+            return f"Writing {_images(counts.completed)} in one write…"
         if self.state in ("done", "failed", "cancelled"):
-            return f"{counts.completed}/{counts.total} {images}, {self.state}"
+            return f"{counts.completed}/{_images(counts.total)}, {self.state}"
         verb = "Generating" if self.kind is SessionKind.STREAMING else "Regenerating"
-        return f"{verb} {counts.settled}/{counts.total} {images}…"
+        return f"{verb} {counts.settled}/{_images(counts.total)}…"
 
     def fraction_done(self) -> float:
         """How much of all images is done, 0.0 to 1.0."""
@@ -68,3 +66,7 @@ class ProgressState:
         first_open = next((i for i, (_, p) in enumerate(numbered) if p.state not in SETTLED), len(numbered))
         start = max(0, min(first_open - 1, len(numbered) - size))
         return numbered[start : start + size]
+
+
+def _images(number: int) -> str:
+    return f"{number} image" if number == 1 else f"{number} images"

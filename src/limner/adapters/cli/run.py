@@ -21,8 +21,8 @@ from limner.workflows.progress import PromptProgress
 MESSAGE_ID = "text"
 """The one message of the run. Always the same, so that the same text gives the same seeds."""
 
-HOPELESS = frozenset({"auth", "no_balance", "unavailable"})
-"""Failures that are the server's or the account's, not the prompt's: the next prompt would meet the same."""
+HOPELESS = frozenset({"auth", "no_balance", "unavailable", "image_not_stored"})
+"""Failures that are the server's, the account's or the disk's: the next prompt would meet the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class _Watch:
 
 
 def is_hopeless(prompts: Collection[PromptProgress], at_once: int) -> bool:
-    """Whether as many images as run at once have failed for the server's own reasons, and none was made.
+    """Whether as many images as run at once have failed for reasons that are not theirs, and none was made.
 
     Going on would take a thousand prompts through a thousand refusals.
     """

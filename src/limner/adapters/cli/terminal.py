@@ -57,10 +57,14 @@ class TerminalDisplay:
         self._end_line()
         self._live.__exit__(kind, error, trace)
 
+    def redraw(self) -> None:
+        """Draw the pictures and bars as they are now."""
+        self._live.refresh()
+
     async def run(self) -> None:
         """Redraw until cancelled."""
         while True:
-            self._live.refresh()
+            self.redraw()
             await anyio.sleep(REFRESH_S)
 
     def take(self, event: ProgressEvent) -> None:
@@ -137,8 +141,7 @@ class TerminalDisplay:
 
 
 def _bar(prompt: PromptProgress, width: int) -> tuple[RenderableType, Text]:
-    bar = ProgressBar(total=1.0, completed=prompt.fraction or 0.0, width=width)
-    return bar, Text(_state_word(prompt), _STATE_STYLES.get(prompt.state, ""))
+    return _progress_bar(prompt, width), Text(_state_word(prompt), _STATE_STYLES.get(prompt.state, ""))
 
 
 def _caption(number: int, prompt: PromptProgress) -> RenderableType:
@@ -149,15 +152,21 @@ def _caption(number: int, prompt: PromptProgress) -> RenderableType:
     grid = Table.grid(padding=(0, 1, 0, 0))
     grid.add_row(
         Text(f"{number}", "dim"),
-        ProgressBar(total=1.0, completed=prompt.fraction or 0.0, width=TILE_WIDTH - 7),
+        _progress_bar(prompt, TILE_WIDTH - 7),
         Text(f"{word:>4}"),
     )
     return grid
 
 
+def _progress_bar(prompt: PromptProgress, width: int) -> ProgressBar:
+    """A bar that pulses where the generator does not tell how far it is."""
+    unknown = prompt.state == "generating" and prompt.fraction is None
+    return ProgressBar(total=None if unknown else 1.0, completed=prompt.fraction or 0.0, width=width)
+
+
 def _state_word(prompt: PromptProgress) -> str:
-    if prompt.state == "generating" and prompt.fraction is not None:
-        return f"{prompt.fraction:.0%}"
+    if prompt.state == "generating":
+        return "" if prompt.fraction is None else f"{prompt.fraction:.0%}"
     return _STATE_WORDS.get(prompt.state, prompt.state)
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-import secrets
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -16,6 +14,7 @@ from limner.adapters.diagrams.dot import to_dot
 from limner.adapters.diagrams.markdown import to_markdown
 from limner.adapters.diagrams.mermaid import to_mermaid
 from limner.adapters.diagrams.sheets import SHEETS, Sheet
+from limner.adapters.whole_file import write_whole
 from limner.errors import StorageError
 
 DOT_TIMEOUT_S = 60
@@ -133,13 +132,9 @@ def _read(path: Path) -> bytes | None:
 
 
 def _write(path: Path, content: bytes) -> Path:
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_bytes(content)
-        draft.replace(path)
+        write_whole(path, content)
     except OSError as error:
-        with suppress(OSError):
-            draft.unlink()
         raise StorageError(f"cannot write {path}: {error.strerror}") from error
     return path
