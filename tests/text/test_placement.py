@@ -23,6 +23,7 @@ from limner.text import (
     place_images,
     render_image,
     same_url,
+    strip_illustrations,
 )
 from tests.text.strategies import any_text, pieces, tagged_texts
 
@@ -327,6 +328,25 @@ def test_a_markdown_image_goes_to_a_line_of_its_own_behind_a_line_that_begins_wi
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "added"),
+    [
+        ('One\r\n\r\n<!--img-prompt="cat"--> x\r\n', "\r\n"),
+        ('<!--img-prompt="cat"--> x\r\n', "\r\n"),
+        ('> <!--img-prompt="cat"-->\r\n> x\r\n', "\r\n> "),
+        ('One\n<!--img-prompt="cat"--> x\r\n', "\n"),
+        ('<!--img-prompt="cat"--> x', "\n"),
+    ],
+)
+def test_the_line_break_before_a_markdown_image_is_the_one_that_the_text_begins_with(text, added):
+    images = [behind_prompt("/1"), behind_prompt("/2", prompt_id="p2")]
+    placed = place_images(text, images[:1], profile=MARKDOWN).text
+    assert placed == text.replace("-->", f"-->{added}![cat](/1)")
+    # Nor does an image that stands there already change which one that is.
+    again = place_images(placed, images[1:], profile=MARKDOWN).text
+    assert again == text.replace("-->", f"-->{added}![cat](/2){added}![cat](/1)")
+
+
 @pytest.mark.parametrize("before", ["x ", "# ", "| ", "-"])
 def test_a_markdown_image_stays_on_the_line_of_a_comment_inside_it(before):
     text = f'{before}<!--img-prompt="cat"--> x'
@@ -385,6 +405,26 @@ def test_a_thousand_images_in_a_megabyte(profile):
     assert [image.src for image in find_images(result.text)] == [f"/{i}" for i in range(1_000)]
     again = place_images(result.text, images, profile=profile)
     assert not again.changed
+
+
+@pytest.mark.parametrize("profile", [HTML, MARKDOWN])
+@pytest.mark.parametrize(
+    ("begin", "between"),
+    [
+        pytest.param("", "", id="tag by tag"),
+        pytest.param("", "\n", id="line by line"),
+        pytest.param(" " * 200_000, " ", id="behind blanks"),
+        pytest.param("> " * 100_000, " ", id="behind quote marks"),
+    ],
+)
+def test_a_line_of_many_tags_is_read_once_for_all_their_images(profile, begin, between):
+    # Work in proportion to the square of the length would take minutes here.
+    count = 6_000
+    text = begin + between.join(f'<!--img-prompt="a\n{i}"-->' for i in range(count)) + "\nnext"
+    images = [behind_prompt(f"/{i}", f"a\n{i}", prompt_id=f"p{i}") for i in range(count)]
+    result = place_images(text, images, profile=profile)
+    assert len(result.placed) == count
+    assert strip_illustrations(result.text) == text
 
 
 def test_a_hundred_thousand_copies_of_an_image_do_not_blow_up_the_text():

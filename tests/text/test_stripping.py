@@ -89,3 +89,36 @@ def test_a_run_of_images_behind_a_tag_goes_as_a_whole(profile):
 
 def test_prompt_tags_stay():
     assert strip_illustrations('<img_prompt="cat"><img src=/1> x') == '<img_prompt="cat"> x'
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_what_placing_put_before_a_markdown_image_goes_with_it_whatever_line_breaks_the_text_has(newline):
+    text = newline.join(("Once", '> <!--img-prompt="cat"--> x', "> y", '<!--img-prompt="dog"-->', ""))
+    images = [DeferredImage(prompt, prompt, 0, f"/{prompt}") for prompt in ("cat", "dog")]
+    placed = place_images(text, images, profile=MARKDOWN).text
+    assert len(find_images(placed)) == 2
+    assert strip_illustrations(placed) == text
+
+
+def test_a_lone_line_feed_before_an_image_in_a_text_of_crlf_is_taken_along():
+    # As earlier versions placed it, or a host that rewrites line breaks leaves it.
+    text = 'Once\r\n<!--img-prompt="cat"-->{}x\r\n'
+    assert strip_illustrations(text.format("\n![cat](/1)")) == text.format("")
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        '<!--img-prompt="a\nb"-->',
+        '<!--img-prompt="a\rb"-->',
+        '<!--img-prompt="a b"-->',
+        '<!--img-prompt="a\nb"-->\n![a b](/1)',
+        '<!--img-prompt="a b"-->\r\n',
+        '<img_prompt="a\nb"><img src=/1><!--limner-->',
+    ],
+)
+def test_a_megabyte_of_tags_and_images_is_read_once(unit):
+    # Work in proportion to the square of the length would take many minutes here.
+    count = 1_000_000 // len(unit)
+    bare = strip_illustrations(unit)
+    assert strip_illustrations(unit * count) == bare * count

@@ -26,13 +26,14 @@ from limner.errors import InvalidSetting, LimnerError, NotRunning, UnknownMessag
 from limner.states import InsertionMode, OnDrainTimeout, Session, SessionSettings
 from limner.states.limiter import Limits
 from limner.states.outcome import Counts, Result
+from limner.states.values import check_whole_number
 from limner.text import DEFAULT_PATTERNS, HTML, MARKDOWN, Profile, TagPattern, compile_patterns
 from limner.workflows.clock import Alarm, Clock, WallClock
 from limner.workflows.logs import log
 from limner.workflows.ports import Generator, ImageInspector, ImageStore, Journal, MessageStore
 from limner.workflows.progress import ProgressEvent
 from limner.workflows.session_manager import SessionManager
-from limner.workflows.streaming import POLL_INTERVAL_MS, MessageStream, StreamingMonitor
+from limner.workflows.streaming import POLL_INTERVAL_MS, StreamingMonitor
 
 Painter = Callable[[str], Awaitable[bytes]]
 PROFILES = {"html": HTML, "markdown": MARKDOWN}
@@ -115,6 +116,7 @@ class Limner:
             profile=_profile(profile),
             limits=limits,
         )
+        check_whole_number("shutdown_timeout_ms", shutdown_timeout_ms, 0)
         self._shutdown_timeout_ms = shutdown_timeout_ms
         self._exit = AsyncExitStack()
         self._tasks: anyio.abc.TaskGroup | None = None
@@ -190,7 +192,9 @@ class Limner:
         Each piece is handed on at once. When the last one has come, the text is sealed: it is saved where
         the store lacks it (see `limner.states.sealing.settle_text`) and scanned once more. With
         `seal=False` that waits for your call of `seal`. If `tokens` raises, or you stop early, the text
-        so far is sealed all the same, since that is what the reader has. `tokens` may also be a `str`, a
+        so far is sealed all the same, since that is what the reader has. (Who breaks out of the loop does
+        well to hold this in `contextlib.aclosing`; otherwise it is sealed when it is thrown away, or after
+        ten minutes without a piece.) `tokens` may also be a `str`, a
         message that arrives whole.
 
         A live session of the same message is cancelled first. Raises `StorageError` at the end if the
@@ -218,11 +222,10 @@ class Limner:
         """Take in a snapshot: all the text that the message has so far. End it with `seal`.
 
         For hosts that cannot hand over the pieces. The first snapshot begins the session. The text may be
-        rewritten between two snapshots.
+        rewritten between two snapshots. After a `cancel` snapshots are taken in, and ignored, until the
+        `seal`. Raises `MessageBusy` while the message's images are still under way after a seal.
         """
-        stream = self.manager.stream(message_id)
-        if stream is None:
-            stream = await self.manager.start_streaming_session(message_id)
+        stream = await self.manager.open_stream(message_id)
         stream.observe(text)
 
     @asynccontextmanager
@@ -234,6 +237,7 @@ class Limner:
         poll_interval_ms: int = POLL_INTERVAL_MS,
     ) -> AsyncIterator[StreamingMonitor]:
         """Poll `read_text` for the text so far while the block runs; at its end look once more and seal."""
+        check_whole_number("poll_interval_ms", poll_interval_ms, 1)
         stream = await self.manager.start_streaming_session(message_id)
         monitor = StreamingMonitor(stream, read_text, self.alarm, poll_interval_ms)
         self.manager.start_monitor(monitor)
@@ -244,7 +248,10 @@ class Limner:
             raise
         finally:
             monitor.stop()
-        await monitor.check_for_new_prompts()
+        try:
+            await monitor.check_for_new_prompts()
+        finally:
+            stream.seal_soon()
         await stream.seal()
 
     async def seal(self, message_id: str, text: str | None = None) -> None:
@@ -254,16 +261,15 @@ class Limner:
         without an open stream this is the whole job: `text`, or what the store has, is illustrated;
         prompts that an image follows already are left as they are.
 
-        Raises `UnknownMessage` where there is neither a stream nor a text; `StorageError`.
+        Raises `UnknownMessage` where there is neither a stream nor a text; `MessageBusy` while the
+        message's images are under way already; `StorageError`.
         """
-        stream: MessageStream | None = self.manager.stream(message_id)
-        if stream is None:
-            if text is None:
-                stored = await self.store.read(message_id)
-                if stored is None:
-                    raise UnknownMessage(message_id)
-                text = stored.text
-            stream = await self.manager.start_streaming_session(message_id)
+        if self.manager.stream(message_id) is None and text is None:
+            stored = await self.store.read(message_id)
+            if stored is None:
+                raise UnknownMessage(message_id)
+            text = stored.text
+        stream = await self.manager.open_stream(message_id)
         await stream.seal(text)
 
     # --- its images

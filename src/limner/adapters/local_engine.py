@@ -18,6 +18,7 @@ from limner.errors import EventRefused, NotRunning, StorageError
 from limner.states import SESSION, TIME_PASSED, Event, Session, SessionSettings, is_final, next_deadline
 from limner.states.message import Opening, Step, deliver
 from limner.workflows.clock import Alarm
+from limner.workflows.logs import brief, log
 from limner.workflows.ports import Journal, JournalRecord, StepListener
 
 
@@ -140,8 +141,12 @@ class LocalEngine:
         ]
         try:
             await self._journal.append(records)
-        except StorageError as error:
-            return error
         except Exception as error:  # noqa: BLE001 - a host's own journal may raise anything
-            return StorageError(f"the journal failed: {type(error).__name__}: {error}")
+            # Timers have nobody who waits for them, so it is said here and not only to callers.
+            log.critical("journal_failed", records=len(records), error=brief(error))
+            return (
+                error
+                if isinstance(error, StorageError)
+                else StorageError(f"the journal failed: {brief(error)}")
+            )
         return None

@@ -82,6 +82,15 @@ def refuse_regeneration_during_streaming(live: Session | None) -> None:
         raise RegenerationDuringStreaming(SESSION.name, live.state, RegenerationRequested.name)
 
 
+def refuse_late_text(live: Session | None) -> None:
+    """Raise `MessageBusy` if the message's own text is being illustrated, so that it takes no more of it.
+
+    For snapshots and seals, which may come late or twice; a new stream says that it is one, and supersedes.
+    """
+    if live is not None and live.kind is SessionKind.STREAMING:
+        raise MessageBusy(SESSION.name, live.state, StreamStarted.name)
+
+
 def _open(kind: SessionKind, opening: Opening, now: int) -> Session:
     return Session(opening.session_id, opening.message_id, kind, opening.settings, now)
 

@@ -18,12 +18,14 @@ def settle_text(
     stored: str | None,
     *,
     touched: bool,
+    existed: bool = False,
 ) -> SettledText:
     """Decide between the streamed text, the `final` text if the host named one, and the `stored` one.
 
     `stored` is None where there is no such message; `touched` says that it was written since the stream
-    began. The rules, the first that fits:
+    began, `existed` that there was a message before. The rules, the first that fits:
 
+    * A message that existed and is gone was deleted; it is not brought back.
     * Nothing came and nothing was named: there is nothing to illustrate.
     * No message, or one that was not touched, or one that holds just the beginning: it lacks the new text,
       which is saved. So a host may keep no text itself, or a placeholder, or save as it goes.
@@ -31,7 +33,7 @@ def settle_text(
       stands; a text that it named is scanned all the same.
     """
     text = streamed if final is None else final
-    if not text or stored == text:
+    if not text or stored == text or (stored is None and existed):
         return SettledText(text, save=False)
     if stored is None or not touched or text.startswith(stored):
         return SettledText(text, save=True)

@@ -13,7 +13,8 @@ Two rules of CommonMark (0.31, section 4.6, HTML blocks) make this necessary:
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
+from array import array
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from functools import cached_property
 
@@ -24,27 +25,34 @@ _COMMENT = "<!--"
 _CONTAINERS = re.compile(r"[ \t]*+(?:(?:>|(?:[-+*]|[0-9]{1,9}[.)])(?=[ \t]))[ \t]*+)*+")
 # Deeper ones are left alone: repeated before each image, they would let a short text grow without bound.
 _LONGEST_CONTAINERS = 100
+# A block quote mark or list marker has at most 10 characters: within these it shows which are deeper.
+_CONTAINERS_WINDOW = _LONGEST_CONTAINERS + 12
 _MOST_TAGS = 20
 _BLANKS = re.compile(r"[ \t]*+")
 _COMMENT_MARKS = re.compile("<!--|-->")
+_BREAK = re.compile(r"\r\n?|\n")
+_BREAK_CHAR = re.compile(r"[\r\n]")
 _LINE_FOLLOWS = re.compile(r"(?>\r\n?|\n)[ \t]*+[^ \t\r\n]")
 
 
 class Lines:
     """The lines of a text, where what stands inside the given spans (prompt tags) ends no line.
 
-    `spans` are start and end of each, in order; more may be added behind them with `add`.
+    `spans` are start and end of each, in order; more may be added behind them with `add`. The
+    text's line breaks are looked for once, so that asking about each of many tags stays cheap.
     """
 
     def __init__(self, text: str, spans: Iterable[tuple[int, int]]) -> None:
         self._text = text
         self._starts: list[int] = []
         self._ends: list[int] = []
+        self._lines_of_spans: list[int] = []  # where the line begins in which each span begins
         for start, end in spans:
             self.add(start, end)
 
     def add(self, start: int, end: int) -> None:
         """Add a span behind the others."""
+        self._lines_of_spans.append(self._line_start(start))
         self._starts.append(start)
         self._ends.append(end)
 
@@ -61,7 +69,7 @@ class Lines:
             return ""
         if behind + len(_COMMENT) > pos or not self._text.startswith(_COMMENT, behind):
             return ""
-        return "\n" + "".join(char if char in "> \t" else " " for char in containers)
+        return self._newline + "".join(char if char in "> \t" else " " for char in containers)
 
     def needs_guard(self, start: int, end: int) -> bool:
         """Whether an `<img>` in place of `text[start:end]` needs `GUARD` behind it.
@@ -70,7 +78,10 @@ class Lines:
         a comment, which the guard would end.
         """
         line = self._line_start(start)
-        before = self._pass_tags(line + len(self._containers(line, start)), start)
+        content = line + len(self._containers(line, start))
+        if bisect_left(self._starts, start) - bisect_left(self._starts, content) > _MOST_TAGS:
+            return False
+        before = self._pass_tags(content, start)
         if before != start or self._in_comment(start):
             return False
         behind = self._pass_tags(end, len(self._text))
@@ -84,17 +95,28 @@ class Lines:
     def _comment_marks(self) -> list[int]:
         return [mark.start() for mark in _COMMENT_MARKS.finditer(self._text)]
 
+    @cached_property
+    def _newline(self) -> str:
+        """The line break to write: as the text's first, which stays so when images are put before it."""
+        first = _BREAK.search(self._text)
+        return "\r\n" if first is not None and first.group() == "\r\n" else "\n"
+
+    @cached_property
+    def _behind_breaks(self) -> array[int]:
+        return array("Q", (found.end() for found in _BREAK_CHAR.finditer(self._text)))
+
     def _containers(self, start: int, end: int) -> str:
-        found = _CONTAINERS.match(self._text, start, end)
+        found = _CONTAINERS.match(self._text, start, min(end, start + _CONTAINERS_WINDOW))
         return found.group() if found else ""
 
     def _line_start(self, pos: int) -> int:
-        while True:
-            start = max(self._text.rfind("\n", 0, pos), self._text.rfind("\r", 0, pos)) + 1
-            index = bisect_right(self._starts, start) - 1
-            if index < 0 or start >= self._ends[index] or start == self._starts[index]:
-                return start
-            pos = self._starts[index]
+        breaks = bisect_right(self._behind_breaks, pos)
+        start = self._behind_breaks[breaks - 1] if breaks else 0
+        index = bisect_right(self._starts, start) - 1
+        if index >= 0 and self._starts[index] < start < self._ends[index]:
+            # Broken inside a span: the line is that in which the span begins, seen when it was added.
+            return self._lines_of_spans[index]
+        return start
 
     def _pass_tags(self, pos: int, end: int) -> int:
         """The position behind the blanks and spans that stand at `pos`."""

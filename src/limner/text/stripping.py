@@ -52,8 +52,13 @@ def strip_illustrations(
 
 def _behind(text: str, pos: int, separator: str, images: dict[int, ImageMatch]) -> ImageMatch | None:
     """The image at `pos` that has the separator before it, taken out of `images`."""
-    if separator and text.startswith(separator, pos):
-        return images.pop(pos + len(separator), None)
+    if not separator:
+        return None
+    # Hosts rewrite line breaks, so either kind will do.
+    marks = separator.lstrip("\r\n")
+    for newline in ("\n", "\r\n"):
+        if text.startswith(newline + marks, pos):
+            return images.pop(pos + len(newline) + len(marks), None)
     return None
 
 

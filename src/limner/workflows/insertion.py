@@ -10,9 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import anyio
-
-from limner.errors import MessageGone, PatternTooSlow, StorageError, VersionConflict
+from limner.errors import InternalError, MessageGone, PatternTooSlow, StorageError, VersionConflict
 from limner.states import (
     InsertionFailed,
     InsertionWritten,
@@ -25,7 +23,8 @@ from limner.states import (
 from limner.text import DeferredImage, Profile, PromptPatterns, normalise_url, place_images
 from limner.text import InsertionMode as PlacementMode
 from limner.workflows.clock import Alarm
-from limner.workflows.logs import log
+from limner.workflows.host import STORE_TIME_LIMIT_MS, call_host
+from limner.workflows.logs import brief, log
 from limner.workflows.ports import MessageStore, StoredMessage
 
 MAX_CONFLICTS = 16
@@ -33,9 +32,6 @@ MAX_CONFLICTS = 16
 
 STORE_RETRIES_MS = (200, 1_000, 5_000)
 """The pauses, in ms, before the store is asked again after it failed."""
-
-STORE_TIME_LIMIT_MS = 30_000
-"""How long one read or write may take before it counts as failed, so that a hung store ends, too."""
 
 InsertionOutcome = InsertionWritten | MessageVanished | InsertionFailed
 
@@ -105,28 +101,38 @@ async def insert_deferred_images(
     conflicts = failures = 0
     while True:
         try:
-            with anyio.fail_after(STORE_TIME_LIMIT_MS / 1000):
-                message = await store.read(message_id)
-            plan = _plan(message, images, patterns, profile, replaced)
-            if plan.text is not None and message is not None:
-                with anyio.fail_after(STORE_TIME_LIMIT_MS / 1000):
-                    await store.write(message_id, plan.text, expected=message.version)
-        except MessageGone:
-            return MessageVanished()
-        except VersionConflict as error:
-            conflicts += 1
-            log.info("message_changed_meanwhile", message_id=message_id, times=conflicts)
-            if conflicts > MAX_CONFLICTS:
-                return InsertionFailed(Problem(error.kind, f"changed {conflicts} times before the write"))
-        except Exception as error:  # noqa: BLE001 - a host's own store may raise anything; it is the storage's
-            kind = error.kind if isinstance(error, StorageError) else StorageError.kind
-            log.warning("store_failed", message_id=message_id, error=f"{type(error).__name__}: {error}")
-            if failures == len(STORE_RETRIES_MS):
-                return InsertionFailed(Problem(kind, f"{type(error).__name__}: {error}"))
-            await alarm.sleep(STORE_RETRIES_MS[failures])
-            failures += 1
+            message = await call_host(store.read(message_id), STORE_TIME_LIMIT_MS)
+        except Exception as error:  # noqa: BLE001 - a host's own store may raise anything
+            failure = error
         else:
-            return plan.outcome
+            try:
+                plan = _plan(message, images, patterns, profile, replaced)
+            except Exception as error:  # noqa: BLE001 - a fault of ours must not be tried again, nor be hidden
+                log.critical("placing_failed", message_id=message_id, error=brief(error))
+                return InsertionFailed(Problem(InternalError.kind, brief(error)))
+            if plan.text is None or message is None:
+                return plan.outcome
+            try:
+                write = store.write(message_id, plan.text, expected=message.version)
+                await call_host(write, STORE_TIME_LIMIT_MS)
+            except MessageGone:
+                return MessageVanished()
+            except VersionConflict as error:
+                conflicts += 1
+                log.info("message_changed_meanwhile", message_id=message_id, times=conflicts)
+                if conflicts > MAX_CONFLICTS:
+                    return InsertionFailed(Problem(error.kind, f"changed {conflicts} times before the write"))
+                continue
+            except Exception as error:  # noqa: BLE001 - a host's own store may raise anything
+                failure = error
+            else:
+                return plan.outcome
+        log.warning("store_failed", message_id=message_id, error=brief(failure))
+        if failures == len(STORE_RETRIES_MS):
+            kind = failure.kind if isinstance(failure, StorageError) else StorageError.kind
+            return InsertionFailed(Problem(kind, brief(failure)))
+        await alarm.sleep(STORE_RETRIES_MS[failures])
+        failures += 1
 
 
 def _plan(

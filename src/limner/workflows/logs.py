@@ -11,6 +11,9 @@ import logging
 
 import structlog
 
+LONGEST_ERROR = 200
+"""How many characters of a foreign error's message are kept."""
+
 STANDARD = logging.getLogger("limner")
 
 
@@ -43,12 +46,29 @@ class Log:
         self._write("critical", event, fields)
 
     def _write(self, level: str, event: str, fields: dict[str, object]) -> None:
-        fields = self._fields | fields
+        # A lone surrogate (half a character, from a broken stream) cannot be encoded by any handler.
+        fields = {name: _printable(value) for name, value in (self._fields | fields).items()}
         if structlog.is_configured():
-            getattr(structlog.get_logger("limner"), level)(event, **fields)
+            try:
+                getattr(structlog.get_logger("limner"), level)(event, **fields)
+            except Exception:
+                # The host's own processors failed; that must not stop the host's messages.
+                STANDARD.exception("the log line %s could not be written", event)
         elif level not in {"debug", "info"}:
             shown = " ".join(f"{name}={value!r}" for name, value in fields.items())
             STANDARD.log(logging.getLevelNamesMapping()[level.upper()], "%s %s", event, shown)
+
+
+def brief(error: BaseException) -> str:
+    """An error in one short line: a store's or a server's message may hold a whole text, which is private."""
+    first = next(iter(str(error).splitlines()), "")
+    return f"{type(error).__name__}: {first if len(first) <= LONGEST_ERROR else first[:LONGEST_ERROR] + '…'}"
+
+
+def _printable(value: object) -> object:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    return value
 
 
 log = Log()

@@ -11,6 +11,7 @@ instead of paying for another.
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 
 import anyio
@@ -27,8 +28,10 @@ from limner.states import (
     Session,
 )
 from limner.states.limiter import JobId, Limiter, Limits
+from limner.text import normalise_url
 from limner.workflows.clock import Alarm
-from limner.workflows.logs import Log, log
+from limner.workflows.host import STORE_TIME_LIMIT_MS, call_host
+from limner.workflows.logs import LONGEST_ERROR, Log, brief, log
 from limner.workflows.ports import (
     Engine,
     GenerationRequest,
@@ -40,8 +43,8 @@ from limner.workflows.ports import (
 from limner.workflows.progress import ProgressManager, Thumbnail
 from limner.workflows.prompts import PromptRegistry, seed_of
 
-STORE_TIME_LIMIT_MS = 30_000
-"""How long storing one finished image may take. It cannot be cancelled from outside, so it needs an end."""
+CANCEL_GRACE_MS = 10_000
+"""How long a cancelled call may take to end before its place under the limit goes to the next."""
 
 KEEP_UNSTORED = 64
 """How many finished images that could not be stored are kept in memory for the next attempt."""
@@ -119,6 +122,8 @@ class QueueProcessor:
             del self._jobs[job]
         elif job in self._scopes:
             self._scopes[job].cancel()
+            if self._tasks is not None:
+                self._tasks.start_soon(self._give_up_later, job)
         self.trigger()
 
     def trigger(self) -> None:
@@ -167,6 +172,14 @@ class QueueProcessor:
             if not left:
                 self._leave(job)
 
+    async def _give_up_later(self, job: JobId) -> None:
+        await self._alarm.sleep(CANCEL_GRACE_MS)
+        if job in self._scopes:
+            # A painter that does not let itself be cancelled must not stop the others for good.
+            log.warning("painter_hangs", session_id=job.session_id, prompt_id=job.prompt_id)
+            self._limiter.finish(job)
+            self.trigger()
+
     def _leave(self, job: JobId) -> None:
         del self._scopes[job]
         self._limiter.finish(job)
@@ -187,8 +200,13 @@ class QueueProcessor:
         except StorageError as error:
             problem = Problem("image_not_stored", str(error))
         except Exception as error:  # noqa: BLE001 - a host's own generator may raise anything; it fails alone
-            problem = Problem("backend_error", f"{type(error).__name__}: {error}")
-        logger.warning("generation_failed", attempt=prompt.attempt, kind=problem.kind, error=problem.message)
+            problem = Problem("backend_error", brief(error))
+        logger.warning(
+            "generation_failed",
+            attempt=prompt.attempt,
+            kind=problem.kind,
+            error=problem.message[:LONGEST_ERROR],
+        )
         return GenerationFailed(prompt.id, problem)
 
     async def _call(self, message_id: str, prompt: Prompt) -> bytes:
@@ -198,7 +216,7 @@ class QueueProcessor:
             self._tasks.start_soon(previews.run)
         try:
             # A host's own generator may return anything, whatever its annotation says.
-            data: object = await self._generator.generate(request, previews.report)
+            data: object = await call_host(self._generator.generate(request, previews.report))
         finally:
             previews.scope.cancel()
         if not isinstance(data, (bytes, bytearray, memoryview)) or not data:
@@ -207,15 +225,17 @@ class QueueProcessor:
 
     async def _keep(self, message_id: str, prompt: Prompt, found: ImageInfo) -> GenerationSucceeded:
         try:
-            with anyio.fail_after(STORE_TIME_LIMIT_MS / 1000):
-                stored_url = await self._images.put(found.data, found.media_type)
-        except (StorageError, TimeoutError, OSError) as error:
+            put = self._images.put(found.data, found.media_type)
+            stored_url: object = await call_host(put, STORE_TIME_LIMIT_MS)
+            if not isinstance(stored_url, str) or not stored_url:
+                raise TypeError(f"the image store returned {_described(stored_url)} instead of an address")
+        except Exception as error:  # a host's own store may raise anything; the picture is kept all the same
             self._unstored[prompt.id] = found
             while len(self._unstored) > KEEP_UNSTORED:
                 self._unstored.popitem(last=False)
-            why = str(error) or f"not stored within {STORE_TIME_LIMIT_MS // 1000} s"
-            raise StorageError(f"the image could not be stored: {why}") from error
-        url = self._registry.unique_url(message_id, stored_url)
+            raise StorageError(f"the image could not be stored: {brief(error)}") from error
+        # In its normal form, so that every spelling of it in a text or a click is seen to be the same.
+        url = self._registry.unique_url(message_id, normalise_url(stored_url))
         self._registry.keep_image(message_id, prompt.text, prompt.occurrence, url)
         thumbnail = Thumbnail(found.thumbnail, found.thumbnail_media_type, final=True)
         self._progress.report(message_id, prompt.id, fraction=1.0, thumbnail=thumbnail)
@@ -241,8 +261,12 @@ class _Previews:
         if preview is not None:
             self._newest = preview
             self._arrived.set()
-        if fraction is not None:
-            self._progress.report(self._message_id, self._prompt_id, fraction=fraction)
+        try:
+            done = None if fraction is None else float(fraction)
+        except (TypeError, ValueError):
+            return  # what a host's own painter says amiss about its progress must not cost the picture
+        if done is not None and math.isfinite(done):
+            self._progress.report(self._message_id, self._prompt_id, fraction=done)
 
     async def run(self) -> None:
         with self.scope:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Hashable
 from dataclasses import dataclass, field, replace
+from typing import Self
 from weakref import WeakSet
 
 import anyio
@@ -244,12 +245,16 @@ class ProgressManager:
             raise NotRunning("Limner was closed before the session had ended")
         return ending.result
 
-    async def events(self, message_id: str, *, follow: bool = False) -> AsyncIterator[ProgressEvent]:
+    def events(self, message_id: str, *, follow: bool = False) -> AsyncIterator[ProgressEvent]:
         """The message's progress: first where everything stands now, then each change, to the end.
 
         Ends with `SessionEnded`; with `follow=True` it goes on with the message's next session. Raises
         `UnknownMessage` where no session is known, `NotRunning` where Limner is closed before the end.
         """
+        return _Events(self, message_id, follow)
+
+    def subscribe(self, message_id: str) -> _Mailbox:
+        """A mailbox with the message's present state, that gets each change as long as somebody holds it."""
         track = self._tracks.get(message_id)
         if track is None:
             raise UnknownMessage(message_id)
@@ -261,16 +266,7 @@ class ProgressManager:
         if is_final(track.session):
             mailbox.put_end(SessionEnded(message_id, track.session.id, result_of(track.session)))
         track.mailboxes.add(mailbox)
-        while True:
-            update = await mailbox.get()
-            if isinstance(update, Session):
-                yield SessionProgress(
-                    update.message_id, update.id, update.kind, update.state, count_batch(update)
-                )
-            else:
-                yield update
-                if isinstance(update, SessionEnded) and not follow:
-                    return
+        return mailbox
 
     def _publish(self, track: _Track, progress: PromptProgress) -> None:
         track.prompts[progress.prompt_id] = progress
@@ -284,6 +280,33 @@ class ProgressManager:
             if is_final(track.session):
                 del self._tracks[message_id]
                 return
+
+
+class _Events:
+    """Not a generator: there is nothing to close, so a reader may let go of it at any step."""
+
+    def __init__(self, progress: ProgressManager, message_id: str, follow: bool) -> None:
+        self._progress = progress
+        self._message_id = message_id
+        self._follow = follow
+        self._mailbox: _Mailbox | None = None
+        self._over = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> ProgressEvent:
+        if self._over:
+            raise StopAsyncIteration
+        if self._mailbox is None:
+            self._mailbox = self._progress.subscribe(self._message_id)
+        update = await self._mailbox.get()
+        if isinstance(update, Session):
+            return SessionProgress(
+                update.message_id, update.id, update.kind, update.state, count_batch(update)
+            )
+        self._over = isinstance(update, SessionEnded) and not self._follow
+        return update
 
 
 def _changed_prompts(before: Session, after: Session) -> list[Prompt]:

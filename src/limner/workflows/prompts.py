@@ -7,7 +7,7 @@ the same node. (The seed's prompt manager; its promptRegistry is `PromptRegistry
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -67,6 +67,7 @@ class _MessagePrompts:
     nodes: dict[str, PromptNode] = field(default_factory=dict)
     node_of_image: dict[str, str] = field(default_factory=dict)
     successor: dict[str, str] = field(default_factory=dict)
+    standing: set[str] = field(default_factory=set)
 
 
 class PromptRegistry:
@@ -134,19 +135,28 @@ class PromptRegistry:
 
         Raises `UnknownImage` if the text has no such image, or none that follows a prompt so.
         """
-        matches = extract_image_prompts(text, patterns)
-        images = find_images(text, patterns)
-        for match in matches:
-            end = match.end
-            for image in images:
-                if image.start < end:
-                    continue
-                if text[end : image.start].strip():
-                    break
-                end = image.end
-                if same_url(image.src, image_url):
-                    return self.keep_image(message_id, match.prompt, match.occurrence, image_url)
+        matches = deque(extract_image_prompts(text, patterns))
+        wanted = normalise_url(image_url)
+        nearest: PromptMatch | None = None
+        end = 0
+        for image in find_images(text, patterns):
+            while matches and matches[0].end <= image.start:
+                nearest = matches.popleft()
+                end = nearest.end
+            if nearest is None:
+                continue
+            if text[end : image.start].strip():
+                # Nor does any image further on follow this prompt.
+                nearest = None
+                continue
+            end = image.end
+            if normalise_url(image.src) == wanted:
+                return self.keep_image(message_id, nearest.prompt, nearest.occurrence, image_url)
         raise UnknownImage(message_id, image_url)
+
+    def note_standing(self, message_id: str, image_urls: Iterable[str]) -> None:
+        """Take note of images that stand in the message, whoever made them: their addresses are taken."""
+        self._message(message_id).standing.update(normalise_url(url) for url in image_urls)
 
     def unique_url(self, message_id: str, image_url: str) -> str:
         """`image_url`, with a fragment if the message has an image of that URL already.
@@ -154,9 +164,9 @@ class PromptRegistry:
         A content-addressed store gives two equal pictures one URL; in a message each needs its own, or
         a click could not tell which is meant and placing the second would look like a repetition.
         """
-        taken = self._message(message_id).node_of_image
+        message = self._message(message_id)
         candidate, number = image_url, 1
-        while normalise_url(candidate) in taken:
+        while (key := normalise_url(candidate)) in message.node_of_image or key in message.standing:
             number += 1
             candidate = f"{image_url}#{number}"
         return candidate

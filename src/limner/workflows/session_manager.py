@@ -5,12 +5,20 @@ It decides nothing about sessions. It posts events to the engine and performs th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import anyio
 import anyio.abc
 
-from limner.errors import EventRefused, NotRunning, StorageError, UnknownImage, UnknownMessage
+from limner.errors import (
+    CallerError,
+    EventRefused,
+    NotRunning,
+    StorageError,
+    UnknownImage,
+    UnknownMessage,
+)
 from limner.states import (
     Abort,
     CancelRequested,
@@ -21,15 +29,16 @@ from limner.states import (
     InsertionWritten,
     RegenerationRequested,
     Session,
+    StreamStarted,
     is_final,
 )
 from limner.states.limiter import Limits
-from limner.states.message import Step, refuse_regeneration_during_streaming
+from limner.states.message import Step, refuse_late_text, refuse_regeneration_during_streaming
 from limner.states.outcome import Result, result_of
 from limner.text import Profile, PromptPatterns, find_images, normalise_url, same_url
 from limner.workflows.clock import Alarm
 from limner.workflows.insertion import deferred_images, insert_deferred_images
-from limner.workflows.logs import log
+from limner.workflows.logs import brief, log
 from limner.workflows.ports import Engine, Generator, ImageInspector, ImageStore, MessageStore
 from limner.workflows.processor import QueueProcessor
 from limner.workflows.progress import ProgressManager
@@ -71,6 +80,8 @@ class SessionManager:
             limits=limits,
         )
         self._streams: dict[str, MessageStream] = {}
+        self._newest_stream: dict[str, str] = {}  # message id to session id, in the order of the commits
+        self._opening = anyio.Lock()
         self._tasks: anyio.abc.TaskGroup | None = None
 
     async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
@@ -100,17 +111,38 @@ class SessionManager:
             registry=self.registry,
             progress=self.progress,
             patterns=self.patterns,
+            alarm=self.alarm,
+            on_end=self._forget_stream,
         )
         await stream.start(tasks)
+        # A stream that still waits for a write to end has no session yet.
+        if stream.session_id and self._newest_stream.get(message_id) != stream.session_id:
+            stream.close()  # a second stream of the message has begun meanwhile, and the message is its
+            return stream
+        before = self._streams.get(message_id)
+        if before is not None:
+            before.close()
+        self._streams[message_id] = stream
         live = self.engine.live_session(message_id)
-        if live is not None and live.id == stream.session_id:
-            self._streams[message_id] = stream
-        else:
-            stream.close()  # cancelled before its first piece; the text passes through without pictures
+        if stream.session_id and (live is None or live.id != stream.session_id):
+            stream.mute()  # cancelled before its first piece
         return stream
 
+    async def open_stream(self, message_id: str) -> MessageStream:
+        """The message's open stream, or a new one.
+
+        For snapshots and seals, which may come late or twice. Raises `MessageBusy` where the message's
+        stream has ended and its images are still under way.
+        """
+        async with self._opening:
+            stream = self.stream(message_id)
+            if stream is not None:
+                return stream
+            refuse_late_text(self.engine.live_session(message_id))
+            return await self.start_streaming_session(message_id)
+
     def stream(self, message_id: str) -> MessageStream | None:
-        """The message's open stream, or None."""
+        """The message's open stream, or None. It stays open after a cancel, until the text has ended."""
         stream = self._streams.get(message_id)
         return None if stream is None or stream.closed else stream
 
@@ -128,6 +160,10 @@ class SessionManager:
         Raises `RegenerationDuringStreaming`, `UnknownMessage`, `UnknownImage`, `StorageError`.
         """
         self._running()
+        with _refusals_logged("regenerate", message_id):
+            return await self._queue_regeneration(message_id, image_url, mode)
+
+    async def _queue_regeneration(self, message_id: str, image_url: str, mode: InsertionMode) -> Session:
         node = await self._node_of(message_id, image_url)
         # In the one form that all spellings of an address share: the core compares addresses as they are.
         target = normalise_url(self.registry.successor_of(message_id, image_url))
@@ -146,10 +182,12 @@ class SessionManager:
         message = await self.store.read(message_id)
         if message is None:
             raise UnknownMessage(message_id)
+        standing = [image.src for image in find_images(message.text, self.patterns)]
+        self.registry.note_standing(message_id, standing)
         if node is None:
             return self.registry.adopt_image(message_id, image_url, message.text, self.patterns)
         current = self.registry.successor_of(message_id, image_url)
-        if not any(same_url(image.src, current) for image in find_images(message.text, self.patterns)):
+        if not any(same_url(url, current) for url in standing):
             raise UnknownImage(message_id, image_url)
         return node
 
@@ -162,9 +200,10 @@ class SessionManager:
         there never was one.
         """
         self._running()
-        if not self.is_active(message_id) and not self.progress.is_tracking(message_id):
-            raise UnknownMessage(message_id)
-        return result_of(await self.engine.post(message_id, CancelRequested(reason)))
+        with _refusals_logged("cancel", message_id):
+            if not self.is_active(message_id) and not self.progress.is_tracking(message_id):
+                raise UnknownMessage(message_id)
+            return result_of(await self.engine.post(message_id, CancelRequested(reason)))
 
     def get_session(self, message_id: str) -> Session | None:
         """The message's live session, or None."""
@@ -185,10 +224,8 @@ class SessionManager:
     def committed(self, step: Step) -> None:
         """Perform what a committed step commands, and tell those who watch."""
         session = step.session
-        if isinstance(step.event, InsertionWritten):
-            for placed in step.event.placed:
-                if placed.replaced_url is not None:
-                    self.registry.link_successor(session.message_id, placed.replaced_url, placed.image_url)
+        if isinstance(step.event, StreamStarted):
+            self._newest_stream[session.message_id] = session.id
         self.progress.committed(step)
         for command in step.commands:
             self._perform(session, command)
@@ -213,6 +250,11 @@ class SessionManager:
             replaced=self.registry.successors(session.message_id),
             alarm=self.alarm,
         )
+        if isinstance(outcome, InsertionWritten):
+            # Before it is told, since from the write on a click may come from a page that shows either image.
+            for placed in outcome.placed:
+                if placed.replaced_url is not None:
+                    self.registry.link_successor(session.message_id, placed.replaced_url, placed.image_url)
         try:
             await self.engine.post(session.message_id, outcome, session_id=session.id)
         except (EventRefused, NotRunning, StorageError) as error:
@@ -221,8 +263,7 @@ class SessionManager:
     def _ended(self, session: Session) -> None:
         stream = self._streams.get(session.message_id)
         if stream is not None and stream.session_id == session.id:
-            stream.close()
-            del self._streams[session.message_id]
+            stream.mute()
         result = result_of(session)
         log.info(
             "session_ended",
@@ -237,7 +278,22 @@ class SessionManager:
             problem=None if result.problem is None else result.problem.kind,
         )
 
+    def _forget_stream(self, stream: MessageStream) -> None:
+        if self._streams.get(stream.message_id) is stream:
+            del self._streams[stream.message_id]
+        if self._newest_stream.get(stream.message_id) == stream.session_id:
+            del self._newest_stream[stream.message_id]
+
     def _running(self) -> anyio.abc.TaskGroup:
         if self._tasks is None:
             raise NotRunning("Limner is not running")
         return self._tasks
+
+
+@contextmanager
+def _refusals_logged(call: str, message_id: str) -> Iterator[None]:
+    try:
+        yield
+    except CallerError as refusal:
+        log.info("call_refused", call=call, message_id=message_id, kind=refusal.kind, why=brief(refusal))
+        raise

@@ -27,13 +27,27 @@ from limner.errors import (
 )
 from limner.states import PromptFound, StreamEnded, StreamStarted
 from limner.states.sealing import settle_text
-from limner.text import PromptMatch, PromptPatterns, PromptScanner, extract_image_prompts, find_images
+from limner.text import (
+    ImageMatch,
+    PromptMatch,
+    PromptPatterns,
+    PromptScanner,
+    extract_image_prompts,
+)
+from limner.text.images import images_between
 from limner.workflows.clock import Alarm
+from limner.workflows.host import STORE_TIME_LIMIT_MS, call_host
 from limner.workflows.insertion import MAX_CONFLICTS
-from limner.workflows.logs import log
+from limner.workflows.logs import brief, log
 from limner.workflows.ports import Engine, MessageStore
 from limner.workflows.progress import ProgressManager
 from limner.workflows.prompts import PromptRegistry
+
+MAX_PROMPTS = 1_000
+"""How many prompts of one message are illustrated; a model that repeats itself writes thousands."""
+
+IDLE_LIMIT_MS = 600_000
+"""How long a stream may bring nothing before it counts as abandoned: longer than models think."""
 
 POLL_INTERVAL_MS = 300
 """How often a `StreamingMonitor` looks, in ms (the seed's value)."""
@@ -44,7 +58,11 @@ class _Seal(NamedTuple):
 
 
 class MessageStream:
-    """One message while its text arrives. `closed` once it is sealed or its session is over."""
+    """One message while its text arrives.
+
+    `closed` once it takes no more text. `muted` once its session was cancelled: then the text still comes,
+    and is still saved at its end, but is not looked at for prompts any more.
+    """
 
     def __init__(
         self,
@@ -55,10 +73,15 @@ class MessageStream:
         registry: PromptRegistry,
         progress: ProgressManager,
         patterns: PromptPatterns,
+        alarm: Alarm,
+        on_end: Callable[[MessageStream], None],
+        max_prompts: int = MAX_PROMPTS,
     ) -> None:
         self.message_id = message_id
         self.session_id = ""
         self.closed = False
+        self.muted = False
+        self._on_end = on_end
         self._engine = engine
         self._store = store
         self._registry = registry
@@ -66,18 +89,29 @@ class MessageStream:
         self._patterns = patterns
         self._scanner = PromptScanner(patterns)
         self._chunks: list[str] = []
+        self._alarm = alarm
+        self._max_prompts = max_prompts
+        self._told: set[str] = set()
+        self._illustrated: set[str] = set()
+        self._pieces = 0
         self._version_at_start: str | None = None
+        self._existed = False
+        self._looked = anyio.Event()
+        self._idle = anyio.CancelScope()
         self._outbox, self._inbox = anyio.create_memory_object_stream[PromptMatch | _Seal](math.inf)
         self._opened = anyio.Event()
         self._sealed = anyio.Event()
         self._error: StorageError | NotRunning | None = None
 
     async def start(self, tasks: anyio.abc.TaskGroup) -> None:
-        """Open the session, cancelling the one before it; wait for it if it is just writing.
+        """Open the session, cancelling the one before it.
 
-        A caller that is cancelled while it waits leaves no session open. Raises `StorageError`.
+        Where that one is just writing, the text is taken in meanwhile and the session opens after it. A
+        caller that is cancelled while it waits leaves no session open. Raises `StorageError`.
         """
         tasks.start_soon(self._run, name=f"limner stream {self.message_id}")
+        tasks.start_soon(self._note_version, name=f"limner store {self.message_id}")
+        tasks.start_soon(self._end_when_idle, name=f"limner idle {self.message_id}")
         try:
             await self._opened.wait()
         except BaseException:
@@ -100,7 +134,10 @@ class MessageStream:
             raise TypeError(f"a piece of text must be a str, not {type(chunk).__name__}")
         if self.closed:
             return
+        self._pieces += 1
         self._chunks.append(chunk)
+        if self.muted:
+            return
         for match in self._scanner.feed(chunk):
             self._outbox.send_nowait(match)
 
@@ -108,7 +145,10 @@ class MessageStream:
         """Take in a snapshot of all the text there is so far; it may also differ from the last one."""
         if self.closed:
             return
+        self._pieces += 1
         known = self.text
+        if not known:
+            self._leave_illustrated(text)
         if text.startswith(known):
             if len(text) > len(known):
                 self.feed(text[len(known) :])
@@ -136,8 +176,12 @@ class MessageStream:
         if self._error is not None:
             raise self._error
 
+    def mute(self) -> None:
+        """Look for no more prompts: the session was cancelled. The text goes on."""
+        self.muted = True
+
     def close(self) -> None:
-        """Take no more text: the session is over."""
+        """Take no more text: the message has another stream now."""
         self.closed = True
         self._outbox.close()
 
@@ -146,17 +190,12 @@ class MessageStream:
             with self._inbox, self._outbox:
                 if not await self._open():
                     return
-                await self._note_version()
                 async for found in self._inbox:
                     if isinstance(found, _Seal):
                         await self._seal(found.final_text)
                         return
-                    node = self._registry.register(self.message_id, found)
-                    await self._engine.post(
-                        self.message_id, PromptFound(node.found), session_id=self.session_id
-                    )
-        except EventRefused:
-            pass  # the session was cancelled meanwhile; the text goes on without pictures
+                    if not self.muted:
+                        await self._tell(found)
         except StorageError as error:
             self._error = error
             log.critical("journal_failed", message_id=self.message_id, error=str(error), hint=error.hint)
@@ -168,6 +207,22 @@ class MessageStream:
             self.closed = True
             self._opened.set()
             self._sealed.set()
+            self._idle.cancel()
+            self._on_end(self)
+
+    async def _tell(self, match: PromptMatch) -> None:
+        node = self._registry.register(self.message_id, match)
+        if node.id in self._illustrated or node.id in self._told:
+            return
+        if len(self._told) == self._max_prompts:
+            log.warning("too_many_prompts", message_id=self.message_id, at_most=self._max_prompts)
+        self._told.add(node.id)
+        if len(self._told) > self._max_prompts:
+            return
+        try:
+            await self._engine.post(self.message_id, PromptFound(node.found), session_id=self.session_id)
+        except EventRefused:
+            self.mute()  # cancelled while this was on its way
 
     async def _open(self) -> bool:
         while not self.closed:
@@ -175,6 +230,7 @@ class MessageStream:
                 session = await self._engine.post(self.message_id, StreamStarted())
             except MessageBusy:
                 log.info("stream_waits_for_write", message_id=self.message_id)
+                self._opened.set()
                 await self._progress.wait_ended(self.message_id)
             else:
                 self.session_id = session.id
@@ -185,11 +241,34 @@ class MessageStream:
 
     async def _note_version(self) -> None:
         try:
-            stored = await self._store.read(self.message_id)
+            stored = await call_host(self._store.read(self.message_id), STORE_TIME_LIMIT_MS)
         except Exception as error:  # noqa: BLE001 - the store is asked again at the seal, where it counts
-            log.warning("store_failed", message_id=self.message_id, error=f"{type(error).__name__}: {error}")
+            log.warning("store_failed", message_id=self.message_id, error=brief(error))
         else:
             self._version_at_start = None if stored is None else stored.version
+            self._existed = stored is not None
+        finally:
+            self._looked.set()
+
+    async def _end_when_idle(self) -> None:
+        """A host that lets go of a stream without a word must not leave a session behind for ever."""
+        with self._idle:
+            while not self.closed:
+                before = self._pieces
+                await self._alarm.sleep(IDLE_LIMIT_MS)
+                if self._pieces == before and not self.closed:
+                    log.warning("stream_idle", message_id=self.message_id, limit_ms=IDLE_LIMIT_MS)
+                    self.seal_soon()
+
+    def _leave_illustrated(self, text: str) -> None:
+        """Leave alone what has its image already, in a text that the host had before this stream."""
+        matches = scan(text, self._patterns)
+        images = images_between(text, matches)
+        self._registry.note_standing(self.message_id, (image.src for image in images))
+        waiting = without_images(text, matches, images)
+        self._illustrated = {
+            self._registry.register(self.message_id, match).id for match in matches if match not in waiting
+        }
 
     async def _seal(self, final_text: str | None) -> None:
         if self._scanner.error is not None:
@@ -198,32 +277,44 @@ class MessageStream:
         try:
             text = await self._settle_text(final_text)
         except Exception as error:  # noqa: BLE001 - a host's own store may raise anything
-            self._error = error if isinstance(error, StorageError) else StorageError(repr(error))
-            log.warning("store_failed", message_id=self.message_id, error=f"{type(error).__name__}: {error}")
+            self._error = error if isinstance(error, StorageError) else StorageError(brief(error))
+            log.warning("store_failed", message_id=self.message_id, error=brief(error))
             text = self.text if final_text is None else final_text
-        matches = scan(text, self._patterns)
+        if self.muted:
+            return
         if not self._chunks:
-            matches = without_images(text, matches, self._patterns)
-        found = tuple(self._registry.register(self.message_id, match).found for match in matches)
-        await self._engine.post(self.message_id, StreamEnded(found), session_id=self.session_id)
+            self._leave_illustrated(text)
+        nodes = [self._registry.register(self.message_id, match) for match in scan(text, self._patterns)]
+        wanted = [node.found for node in nodes if node.id not in self._illustrated]
+        if len(wanted) > self._max_prompts:
+            log.warning("too_many_prompts", message_id=self.message_id, at_most=self._max_prompts)
+        found = tuple(wanted[: self._max_prompts])
+        try:
+            await self._engine.post(self.message_id, StreamEnded(found), session_id=self.session_id)
+        except EventRefused:
+            return  # cancelled while this was on its way
         log.info(
             "streaming_sealed", message_id=self.message_id, session_id=self.session_id, prompts=len(found)
         )
 
     async def _settle_text(self, final_text: str | None) -> str:
+        await self._looked.wait()
         conflicts = 0
         while True:
-            stored = await self._store.read(self.message_id)
+            stored = await call_host(self._store.read(self.message_id), STORE_TIME_LIMIT_MS)
             version = None if stored is None else stored.version
             settled = settle_text(
                 self.text,
                 final_text,
                 None if stored is None else stored.text,
                 touched=version != self._version_at_start,
+                existed=self._existed,
             )
+            self._existed = self._existed or stored is not None
             if settled.save:
+                write = self._store.write(self.message_id, settled.text, expected=version)
                 try:
-                    await self._store.write(self.message_id, settled.text, expected=version)
+                    await call_host(write, STORE_TIME_LIMIT_MS)
                 except (VersionConflict, MessageGone):
                     conflicts += 1
                     if conflicts > MAX_CONFLICTS:
@@ -268,9 +359,11 @@ class StreamingMonitor:
         self._scope.cancel()
 
 
-def without_images(text: str, matches: Sequence[PromptMatch], patterns: PromptPatterns) -> list[PromptMatch]:
+def without_images(
+    text: str, matches: Sequence[PromptMatch], images: Sequence[ImageMatch]
+) -> list[PromptMatch]:
     """The prompts that no image follows yet: in a message that arrives whole, the others are done already."""
-    starts = sorted(image.start for image in find_images(text, patterns))
+    starts = sorted(image.start for image in images)
 
     def has_image(match: PromptMatch) -> bool:
         index = bisect_left(starts, match.end)

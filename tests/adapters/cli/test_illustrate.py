@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import pytest
 
@@ -172,6 +172,26 @@ def test_the_page_holds_its_images_itself(run, story, tmp_path):
     assert page.count("data:image/jpeg;base64,") == 2
     assert "story-images" not in page
     assert "img-prompt" not in page
+
+
+@pytest.mark.parametrize("path", ["..%2Fsecret.txt", "{folder}%2Fsecret.txt"])
+def test_a_text_from_elsewhere_cannot_draw_local_files_into_the_page(run, story, tmp_path, path):
+    (tmp_path / "secret.txt").write_text("nobody else may read this", encoding="utf-8")
+    address = path.format(folder=quote(str(tmp_path), safe=""))
+    with story.open("a", encoding="utf-8") as file:
+        file.write(f"\n![y](story-images/{address})\n")
+    assert run("illustrate", story, "--page", "story.html").exit_code == 0
+    page = (tmp_path / "story.html").read_text(encoding="utf-8")
+    assert page.count("data:image/jpeg;base64,") == page.count(";base64,") == 2
+
+
+def test_the_page_holds_the_images_of_an_earlier_run_too(run, story, tmp_path):
+    assert run("illustrate", story, "-o", "out.md").exit_code == 0
+    assert (
+        run("illustrate", "out.md", "-o", "again.md", "--images", "out-images", "--page", "p.html").exit_code
+        == 0
+    )
+    assert (tmp_path / "p.html").read_text(encoding="utf-8").count("data:image/jpeg;base64,") == 2
 
 
 def test_the_same_text_gives_the_same_pictures(run, story, tmp_path):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 from limner.adapters.cli.errors import BadInput
 from limner.adapters.cli.inputs import STDIN
@@ -19,6 +20,9 @@ STDOUT = "-"
 HTML_SUFFIXES = (".html", ".htm")
 DEFAULT_STORY = "story.md"
 STDOUT_IMAGES = "limner-images"
+
+# What `FolderImageStore` calls an image.
+_IMAGE_NAME = re.compile(r"[0-9a-f]{64}\.(?:png|jpg|webp|gif|avif)")
 
 ProfileName = Literal["html", "markdown"]
 
@@ -41,8 +45,21 @@ class Outputs:
     """Whether the text is a reply that exists nowhere else."""
 
     def image_file(self, url: str) -> Path:
-        """The file of an image that was made in this run, by its address in the text."""
-        return self.images / unquote(url.partition("#")[0].rpartition("/")[2])
+        """The file of an image that was made in this run, by the address that its result gives."""
+        return self.images / url.partition("#")[0].rpartition("/")[2]
+
+    def stored_image(self, url: str) -> Path | None:
+        """The file of an image that Limner stored, in this run or an earlier one; None for any other address.
+
+        `url` comes from the text, which may be anybody's: it must not name other files of this machine.
+        So the name has to be one that the store gives, and the file a regular one, not a link to another.
+        """
+        address = url.partition("#")[0]
+        name = address.removeprefix(self.base_url)
+        if not address.startswith(self.base_url) or _IMAGE_NAME.fullmatch(name) is None:
+            return None
+        file = self.images / name
+        return file if file.is_file() and not file.is_symlink() else None
 
 
 def plan_outputs(

@@ -50,9 +50,9 @@ def page_of(
     """The page for an illustrated text.
 
     Prompts are hidden; with `captions` they stand under their images (sketches carry their own). Only
-    images that this run made are held in the page; others become links, so the page asks nobody for
-    anything. In a Markdown text, HTML is shown as it is written and does nothing; an HTML text is its
-    author's and is taken as it is.
+    images that Limner stored in the images folder are held in the page; others become links, so the page
+    asks nobody for anything, and no text can draw other files of this machine into it. In a Markdown text,
+    HTML is shown as it is written and does nothing; an HTML text is its author's and is taken as it is.
     """
     pictures = _Pictures(text, patterns, outputs, captions=captions)
     if outputs.is_html:
@@ -73,8 +73,8 @@ class _Pictures:
         self.images: list[ImageMatch] = []
         self._files: list[Path] = []
         for image in find_images(text, patterns):
-            file = outputs.image_file(image.src)
-            if image.src.startswith(outputs.base_url) and file.is_file():
+            file = outputs.stored_image(image.src)
+            if file is not None:
                 self.images.append(image)
                 self._files.append(file)
 
