@@ -19,11 +19,17 @@ from typing import ClassVar
 class LimnerError(Exception):
     """The root of all errors that Limner raises.
 
-    `kind` is a stable word for programs to switch on, `hint` a sentence on what to do next.
+    `kind` is a stable word for programs to switch on, `hint` a sentence on what to do next; a traceback
+    shows the hint below the error.
     """
 
     kind: ClassVar[str] = "limner_error"
     hint: ClassVar[str] = ""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*args)
+        if self.hint:
+            self.add_note(self.hint)
 
 
 # --- the caller's
@@ -90,7 +96,7 @@ class PatternTooSlow(CallerError, TimeoutError):
 class EventRefused(CallerError):
     """A state machine has no transition for this event in its present state.
 
-    `machine`, `state` and `event` name the refused pair.
+    `machine`, `state` and `event` name the refused pair; `detail` is what a person makes of it.
     """
 
     kind = "event_refused"
@@ -100,9 +106,8 @@ class EventRefused(CallerError):
         self.machine = machine
         self.state = state
         self.event = event
-        super().__init__(
-            f"{machine}: {event} is not accepted in state {state}" + (f" ({detail})" if detail else "")
-        )
+        where = f"{machine}: {event} is not accepted in state {state}"
+        super().__init__(f"{detail} ({where})" if detail else where)
 
 
 class RegenerationDuringStreaming(EventRefused):
@@ -120,7 +125,7 @@ class CancelTooLate(EventRefused):
 
 
 class MessageBusy(EventRefused):
-    """The message's last session is in its one write; a new stream has to wait for the end of it."""
+    """The message's last session is in its one write, or it takes no more text; wait for its end."""
 
     kind = "message_busy"
     hint = "Await finished(message_id), then start the stream."
@@ -155,6 +160,13 @@ class NotRunning(CallerError, RuntimeError):
 
     kind = "not_running"
     hint = "Enter `async with Limner(...) as limner:` first."
+
+
+class AlreadyRunning(CallerError, RuntimeError):
+    """One Limner was entered twice."""
+
+    kind = "already_running"
+    hint = "Enter it once and share it, or make another."
 
 
 # --- the backend's

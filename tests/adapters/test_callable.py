@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from limner.adapters.callable import CallableGenerator
-from limner.errors import BackendError, Moderated, NoImage, NotAnImage
+from limner.errors import BackendError, BadRequest, Moderated, NoImage, NotAnImage
 from limner.workflows.ports import Capabilities, GenerationRequest
 
 pytestmark = pytest.mark.anyio
@@ -67,3 +67,11 @@ async def test_what_is_no_bytes_is_no_image(returned, kind, request_for):
 
     with pytest.raises(kind, match="paint returned"):
         await result_of(paint, request_for())
+
+
+async def test_a_plain_function_is_told_to_become_a_coroutine_function(request_for):
+    def paint(_: str) -> bytes:
+        return b"x"
+
+    with pytest.raises(BadRequest, match="write it as `async def paint"):
+        await result_of(paint, request_for())  # type: ignore[arg-type]

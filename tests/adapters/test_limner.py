@@ -14,7 +14,7 @@ from limner.adapters.callable import CallableGenerator
 from limner.adapters.limner import Limner
 from limner.adapters.message_sqlite import SQLiteMessageStore
 from limner.adapters.sketch import SketchGenerator
-from limner.errors import InvalidPattern, InvalidSetting, LimnerError, NotRunning
+from limner.errors import AlreadyRunning, InvalidPattern, InvalidSetting, LimnerError, NotRunning
 from limner.states.limiter import Limits
 from limner.text import MARKDOWN
 from tests.studio import FakeInspector, ScriptedStore, Studio, tag
@@ -136,7 +136,7 @@ async def test_limits_that_cannot_be_meant_are_refused_and_the_old_ones_stay():
 
 async def test_entering_twice_is_refused():
     async with Studio() as studio:
-        with pytest.raises(NotRunning, match="running already"):
+        with pytest.raises(AlreadyRunning, match="running already"):
             await studio.limner.__aenter__()
 
 
@@ -302,3 +302,96 @@ async def test_live_sessions_are_listed_oldest_first_and_only_while_they_live():
         assert studio.limner.manager.is_active("a")
         assert not studio.limner.manager.is_active("b")
         assert studio.limner.manager.is_active()
+
+
+@pytest.mark.parametrize("message_id", ["", 5, None, b"m"])
+async def test_a_message_id_that_is_no_text_is_refused_at_once(message_id: Any):
+    async with made() as limner:
+        for call in (limner.finished, limner.cancel, limner.seal):
+            with pytest.raises(InvalidSetting, match="message_id must be a str"):
+                await call(message_id)
+        with pytest.raises(InvalidSetting, match="message_id must be a str"):
+            limner.events(message_id)
+
+
+async def test_what_is_no_address_or_no_text_is_refused_at_once():
+    async def never() -> None: ...
+
+    async with made() as limner:
+        with pytest.raises(InvalidSetting, match="image_url must be a str"):
+            await limner.regenerate("m", None)  # type: ignore[arg-type]
+        with pytest.raises(InvalidSetting, match="text must be a str"):
+            await limner.observe("m", b"bytes")  # type: ignore[arg-type]
+        for tokens, hint in ((None, "NoneType"), (never, "was it called"), (3, "int")):
+            with pytest.raises(InvalidSetting, match=hint):
+                async for _ in limner.illustrate("m", tokens):  # type: ignore[arg-type]
+                    pass
+        assert limner.sessions() == ()
+
+
+@pytest.mark.parametrize(
+    ("setting", "why"),
+    [
+        ({"store": "chat.sqlite3"}, r"it has no read\(\)"),
+        ({"store": ScriptedStore}, "it is a class"),
+        ({"images": "static"}, r"it has no put\(\)"),
+        ({"journal": object()}, r"it has no append\(\)"),
+        ({"inspector": {}}, r"it has no inspect\(\)"),
+        ({"shutdown_timeout_ms": "soon"}, "shutdown_timeout_ms must be a whole number"),
+    ],
+)
+def test_a_part_that_cannot_be_used_is_refused_when_it_is_given(setting: dict[str, Any], why: str):
+    with pytest.raises(InvalidSetting, match=why):
+        made(**setting)
+
+
+def test_a_traceback_shows_what_to_do_next():
+    error = NotRunning("Limner is not running")
+    assert error.__notes__ == [NotRunning.hint]
+
+
+async def test_a_watcher_may_come_before_the_first_piece_of_text():
+    async with Studio() as studio:
+        events = studio.limner.events("m", follow=True)
+        seen: list[str] = []
+
+        async def watch() -> None:
+            async for event in events:
+                seen.append(type(event).__name__)
+                if seen[-1] == "SessionEnded":
+                    return
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(watch)
+            await settle()
+            await studio.illustrate("m", tag("a cat"))
+        assert seen[0] == "SessionProgress"
+        assert seen[-1] == "SessionEnded"
+
+
+async def test_a_watcher_who_still_waits_for_a_session_is_told_when_limner_is_closed():
+    async with Studio() as studio:
+        events = studio.limner.events("m", follow=True)
+        told: list[type[BaseException]] = []
+
+        async def watch() -> None:
+            try:
+                await anext(events)
+            except NotRunning as error:
+                told.append(type(error))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(watch)
+            await settle()
+            studio.limner.manager.progress.stop()
+        assert told == [NotRunning]
+
+
+async def test_the_result_names_the_prompt_of_each_image():
+    async with Studio() as studio:
+        result = await studio.illustrate("m", tag("a cat"))
+        assert result.prompts[result.placed[0].prompt_id] == "a cat"
+        await studio.limner.regenerate("m", result.placed[0].image_url)
+        await studio.tick(2_000)
+        result = await studio.limner.finished("m")
+        assert result.prompts[result.placed[0].prompt_id] == "a cat"

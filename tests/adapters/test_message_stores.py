@@ -202,3 +202,18 @@ async def test_a_callback_may_raise_a_typed_error_of_its_own():
 
     with pytest.raises(MessageGone, match="archive"):
         await CallbackMessageStore(read=gone, write=unused).read("m")
+
+
+async def test_the_callbacks_may_be_plain_functions():
+    texts = {"m": "old"}
+    store = CallbackMessageStore(read=texts.get, write=texts.__setitem__)
+    stored = await store.read("m")
+    assert stored is not None
+    await store.write("m", "new", expected=stored.version)
+    assert texts == {"m": "new"}
+
+
+async def test_a_callback_that_reads_no_text_is_named():
+    store = CallbackMessageStore(read=lambda message_id: b"bytes", write=lambda *_: None)  # type: ignore[arg-type,return-value]
+    with pytest.raises(StorageError, match="could not read message 'm': got bytes"):
+        await store.read("m")

@@ -72,6 +72,7 @@ def test_the_result_lists_what_was_placed_what_was_not_and_what_failed_with_the_
         failed=(FailedPrompt("c", "text of c", LASTING),),
         cancelled=("d",),
         problem=None,
+        prompts={name: f"text of {name}" for name in "abcd"},
     )
 
 

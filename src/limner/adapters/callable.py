@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from inspect import isawaitable
 from typing import Self
 
-from limner.errors import BackendError, LimnerError, NoImage, NotAnImage
+from limner.errors import BackendError, BadRequest, LimnerError, NoImage, NotAnImage
 from limner.workflows.ports import Capabilities, GenerationRequest, ProgressCallback
 
 PromptPainter = Callable[[str], Awaitable[bytes]]
@@ -20,10 +21,7 @@ class CallableGenerator:
     """
 
     def __init__(self, paint: PromptPainter) -> None:
-        async def paint_request(request: GenerationRequest, _: ProgressCallback) -> bytes:
-            return await paint(request.prompt)
-
-        self._paint: RequestPainter = paint_request
+        self._paint: RequestPainter = lambda request, _: paint(request.prompt)
         self._name = getattr(paint, "__name__", type(paint).__name__)
         self.capabilities = Capabilities()
 
@@ -39,7 +37,12 @@ class CallableGenerator:
     async def generate(self, request: GenerationRequest, report: ProgressCallback) -> bytes:
         """Call the function. Raises `BackendError`, `NoImage` (None came) or `NotAnImage` (no bytes)."""
         try:
-            image: object = await self._paint(request, report)
+            answer: object = self._paint(request, report)
+            if not isawaitable(answer):
+                raise BadRequest(
+                    f"{self._name} is a plain function: write it as `async def {self._name}(prompt)`"
+                )
+            image: object = await answer
         except LimnerError:
             raise
         except Exception as error:  # somebody else's code may raise anything; the port promises BackendError

@@ -22,7 +22,7 @@ from limner.adapters.inspection import PillowInspector
 from limner.adapters.local_engine import LocalEngine
 from limner.adapters.memory_journal import MemoryJournal
 from limner.adapters.message_sqlite import SQLiteMessageStore
-from limner.errors import InvalidSetting, LimnerError, NotRunning, UnknownMessage
+from limner.errors import AlreadyRunning, InvalidSetting, LimnerError, NotRunning, UnknownMessage
 from limner.states import InsertionMode, OnDrainTimeout, Session, SessionSettings
 from limner.states.limiter import Limits
 from limner.states.outcome import Counts, Result
@@ -100,6 +100,10 @@ class Limner:
         folder = Path(data_dir)
         self._own: list[Generator | SQLiteMessageStore] = []
         self.generator = self._generator(generator)
+        _check_port("store", store, "read", "write")
+        _check_port("images", images, "put")
+        _check_port("journal", journal, "append")
+        _check_port("inspector", inspector, "inspect", "thumbnail")
         if store is None:
             store = SQLiteMessageStore(folder / "messages.sqlite3")
             self._own.append(store)
@@ -134,7 +138,7 @@ class Limner:
 
     async def __aenter__(self) -> Self:
         if self._tasks is not None:
-            raise NotRunning("this Limner is running already")
+            raise AlreadyRunning("this Limner is running already")
         async with AsyncExitStack() as stack:
             for part in self._own:
                 stack.push_async_callback(_close, part)
@@ -200,6 +204,8 @@ class Limner:
         A live session of the same message is cancelled first. Raises `StorageError` at the end if the
         store could not be asked.
         """
+        self._check_call(message_id)
+        pieces = _each(tokens)
         whole = tokens if isinstance(tokens, str) else None
         stream = await self.manager.start_streaming_session(message_id)
         complete = False
@@ -207,7 +213,7 @@ class Limner:
             if isinstance(tokens, str):
                 yield tokens
             else:
-                async for token in _each(tokens):
+                async for token in pieces:
                     stream.feed(token)
                     yield token
             complete = True
@@ -225,6 +231,9 @@ class Limner:
         rewritten between two snapshots. After a `cancel` snapshots are taken in, and ignored, until the
         `seal`. Raises `MessageBusy` while the message's images are still under way after a seal.
         """
+        self._check_call(message_id)
+        if not isinstance(text, str):
+            raise InvalidSetting(f"text must be a str, not {type(text).__name__}")
         stream = await self.manager.open_stream(message_id)
         stream.observe(text)
 
@@ -237,6 +246,7 @@ class Limner:
         poll_interval_ms: int = POLL_INTERVAL_MS,
     ) -> AsyncIterator[StreamingMonitor]:
         """Poll `read_text` for the text so far while the block runs; at its end look once more and seal."""
+        self._check_call(message_id)
         check_whole_number("poll_interval_ms", poll_interval_ms, 1)
         stream = await self.manager.start_streaming_session(message_id)
         monitor = StreamingMonitor(stream, read_text, self.alarm, poll_interval_ms)
@@ -264,6 +274,7 @@ class Limner:
         Raises `UnknownMessage` where there is neither a stream nor a text; `MessageBusy` while the
         message's images are under way already; `StorageError`.
         """
+        self._check_call(message_id)
         if self.manager.stream(message_id) is None and text is None:
             stored = await self.store.read(message_id)
             if stored is None:
@@ -279,6 +290,7 @@ class Limner:
 
         Gives the last session's result where none is live. Raises `UnknownMessage`.
         """
+        self._check_call(message_id, tracked=True)
         return await self.manager.progress.wait_ended(message_id)
 
     async def regenerate(
@@ -301,6 +313,8 @@ class Limner:
         except ValueError:
             modes = ", ".join(repr(known.value) for known in InsertionMode)
             raise InvalidSetting(f"mode must be one of {modes}, not {mode!r}") from None
+        self._check_call(message_id)
+        _check_text("image_url", image_url)
         await self.manager.queue_regeneration(message_id, image_url, wanted)
 
     async def cancel(self, message_id: str) -> Result:
@@ -308,17 +322,26 @@ class Limner:
 
         Raises `CancelTooLate` once the write has begun or all is over, `UnknownMessage`.
         """
+        self._check_call(message_id)
         return await self.manager.cancel_session(message_id)
 
     def events(self, message_id: str, *, follow: bool = False) -> AsyncIterator[ProgressEvent]:
         """The message's progress, from where it stands: counts, thumbnails, fractions, the end.
 
-        Ends with the session, or goes on with the next one if `follow`. A slow reader misses steps in
-        between, never the newest state. Raises `UnknownMessage` at the first step.
+        Ends with the session. With `follow` it waits for the first one, if there was none yet, and goes on
+        with the next. A slow reader misses steps in between, never the newest state. Raises
+        `UnknownMessage` at the first step (without `follow`).
         """
+        self._check_call(message_id, tracked=True)
         return self.manager.progress.events(message_id, follow=follow)
 
     # --- the whole
+
+    def _check_call(self, message_id: str, *, tracked: bool = False) -> None:
+        _check_text("message_id", message_id)
+        # What is known of a session can be asked for after the block, too.
+        if self._tasks is None and not (tracked and self.manager.progress.is_tracking(message_id)):
+            raise NotRunning("Limner is not running")
 
     def counts(self, message_id: str) -> Counts:
         """How many of the message's images wait, run, are finished or failed; all zero if unknown."""
@@ -350,6 +373,22 @@ class Limner:
         return self.manager.processor.limits
 
 
+def _check_port(name: str, given: object, *methods: str) -> None:
+    """Raise `InvalidSetting` unless `given` is None or has the port's methods."""
+    missing = [method for method in methods if not callable(getattr(given, method, None))]
+    if given is not None and (missing or isinstance(given, type)):
+        lacks = (
+            "it is a class; pass an object of it" if isinstance(given, type) else f"it has no {missing[0]}()"
+        )
+        raise InvalidSetting(f"{name}={given!r:.60} cannot be used: {lacks} (see limner.workflows.ports)")
+
+
+def _check_text(name: str, given: object) -> None:
+    """Raise `InvalidSetting` unless `given` is a text that is not empty."""
+    if not isinstance(given, str) or not given:
+        raise InvalidSetting(f"{name} must be a str that is not empty, not {given!r:.60}")
+
+
 async def _close(part: Generator | SQLiteMessageStore) -> None:
     with anyio.CancelScope(shield=True):
         await part.aclose()
@@ -379,4 +418,9 @@ class _Pieces:
 
 
 def _each(tokens: AsyncIterable[str] | Iterable[str]) -> AsyncIterable[str]:
-    return tokens if isinstance(tokens, AsyncIterable) else _Pieces(tokens)
+    if isinstance(tokens, AsyncIterable):
+        return tokens
+    if isinstance(tokens, Iterable):
+        return _Pieces(tokens)
+    called = "; was it called, or awaited?" if callable(tokens) or hasattr(tokens, "__await__") else ""
+    raise InvalidSetting(f"tokens must be an (async) iterable of text, not {type(tokens).__name__}{called}")

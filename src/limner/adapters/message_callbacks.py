@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from functools import partial
+from inspect import isawaitable
 from weakref import WeakValueDictionary
 
 import anyio
@@ -13,14 +14,12 @@ from limner.adapters.message_memory import check_expected
 from limner.errors import LimnerError, StorageError
 from limner.workflows.ports import StoredMessage
 
-_Result = TypeVar("_Result")
-
 
 class CallbackMessageStore:
     """A `MessageStore` for a host that has no versions: the hash of the text is the version.
 
     `read` returns the message's text, or None where there is no such message. `write` stores a text. Both
-    are coroutine functions. Whatever they raise reaches the caller as `StorageError`.
+    may be plain or coroutine functions. Whatever they raise reaches the caller as `StorageError`.
 
     What this cannot do: make the check and the write one step. The text is read again right before it
     is written, so an edit made while images were being painted is noticed; an edit that falls between
@@ -32,8 +31,8 @@ class CallbackMessageStore:
     def __init__(
         self,
         *,
-        read: Callable[[str], Awaitable[str | None]],
-        write: Callable[[str, str], Awaitable[object]],
+        read: Callable[[str], Awaitable[str | None] | str | None],
+        write: Callable[[str, str], object],
     ) -> None:
         self._read = read
         self._write = write
@@ -42,8 +41,14 @@ class CallbackMessageStore:
 
     async def read(self, message_id: str) -> StoredMessage | None:
         """The message as it stands now, or None where there is none. Raises `StorageError`."""
-        text = await _translated("read", message_id, self._read(message_id))
-        return None if text is None else StoredMessage(text, text_version(text))
+        text = await _translated("read", message_id, partial(self._read, message_id))
+        if text is None:
+            return None
+        if not isinstance(text, str):
+            raise StorageError(
+                f"could not read message {message_id!r}: got {type(text).__name__}, not a text"
+            )
+        return StoredMessage(text, text_version(text))
 
     async def write(self, message_id: str, text: str, *, expected: str | None) -> str:
         """Write `text` if the text in the store still hashes to `expected` (None: if there is none).
@@ -54,7 +59,7 @@ class CallbackMessageStore:
         async with lock:
             present = await self.read(message_id)
             check_expected(message_id, None if present is None else present.version, expected)
-            await _translated("write", message_id, self._write(message_id, text))
+            await _translated("write", message_id, partial(self._write, message_id, text))
         return text_version(text)
 
 
@@ -63,9 +68,10 @@ def text_version(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-async def _translated(verb: str, message_id: str, call: Awaitable[_Result]) -> _Result:
+async def _translated(verb: str, message_id: str, call: Callable[[], object]) -> object:
     try:
-        return await call
+        answer = call()
+        return await answer if isawaitable(answer) else answer
     except LimnerError:
         raise
     except Exception as error:  # the host's own code may raise anything; the port promises StorageError

@@ -82,8 +82,10 @@ def _run_due_timers(draft: SessionDraft, now: int) -> None:
 
 def _explained(refusal: EventRefused, draft: SessionDraft, event: Event) -> EventRefused:
     if isinstance(event, CancelRequested):
-        return CancelTooLate(refusal.machine, refusal.state, refusal.event)
+        told = f"message {draft.session.message_id!r}: its images are being written or the session has ended"
+        return CancelTooLate(refusal.machine, refusal.state, refusal.event, told)
     streaming = draft.session.kind is SessionKind.STREAMING and draft.state not in SESSION.final
     if isinstance(event, RegenerationRequested) and streaming:
-        return RegenerationDuringStreaming(refusal.machine, refusal.state, refusal.event)
+        told = f"message {draft.session.message_id!r} is still being streamed or illustrated"
+        return RegenerationDuringStreaming(refusal.machine, refusal.state, refusal.event, told)
     return refusal

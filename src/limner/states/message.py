@@ -65,7 +65,8 @@ def deliver(live: Session | None, event: Event, now: int, opening: Opening) -> t
         live = _open(SessionKind.STREAMING, opening, now)
     elif live is None:
         if isinstance(event, CancelRequested):
-            raise CancelTooLate(SESSION.name, "ended", event.name)
+            told = f"message {opening.message_id!r} has no live session; its last one has ended"
+            raise CancelTooLate(SESSION.name, "ended", event.name, told)
         if not isinstance(event, RegenerationRequested):
             raise EventRefused(SESSION.name, "ended", event.name, "the message has no live session")
         live = _open(SessionKind.REGENERATION, opening, now)
@@ -79,7 +80,8 @@ def refuse_regeneration_during_streaming(live: Session | None) -> None:
     So that a caller learns the real reason before the image is looked for in a text that is not stored yet.
     """
     if live is not None and live.kind is SessionKind.STREAMING:
-        raise RegenerationDuringStreaming(SESSION.name, live.state, RegenerationRequested.name)
+        told = f"message {live.message_id!r} is still being streamed or illustrated"
+        raise RegenerationDuringStreaming(SESSION.name, live.state, RegenerationRequested.name, told)
 
 
 def refuse_late_text(live: Session | None) -> None:
@@ -88,7 +90,8 @@ def refuse_late_text(live: Session | None) -> None:
     For snapshots and seals, which may come late or twice; a new stream says that it is one, and supersedes.
     """
     if live is not None and live.kind is SessionKind.STREAMING:
-        raise MessageBusy(SESSION.name, live.state, StreamStarted.name)
+        told = f"message {live.message_id!r}: its text is sealed and its images are under way"
+        raise MessageBusy(SESSION.name, live.state, StreamStarted.name, told)
 
 
 def _open(kind: SessionKind, opening: Opening, now: int) -> Session:
@@ -100,5 +103,6 @@ def _supersede(live: Session, now: int) -> Step:
     try:
         session, commands = handle(live, event, now)
     except CancelTooLate as refusal:
-        raise MessageBusy(refusal.machine, refusal.state, StreamStarted.name) from None
+        told = f"message {live.message_id!r}: its images are being written"
+        raise MessageBusy(refusal.machine, refusal.state, StreamStarted.name, told) from None
     return Step(session, event, commands)

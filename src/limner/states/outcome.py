@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from limner.states.session import SESSION
@@ -43,7 +44,7 @@ class Result(NamedTuple):
 
     Every prompt of the session is in exactly one of `placed`, `unplaced`, `failed` and `cancelled` (ids).
     `state` is 'done', 'failed' or 'cancelled'; `problem` says why it is not 'done', or that the message
-    was gone.
+    was gone. `prompts` gives each prompt's text by its id.
     """
 
     session_id: str
@@ -55,6 +56,7 @@ class Result(NamedTuple):
     failed: tuple[FailedPrompt, ...]
     cancelled: tuple[str, ...]
     problem: Problem | None
+    prompts: Mapping[str, str]
 
 
 def count_batch(session: Session) -> Counts:
@@ -91,4 +93,5 @@ def result_of(session: Session) -> Result:
         ),
         cancelled=tuple(prompt.id for prompt in prompts if prompt.state == "cancelled"),
         problem=session.problem,
+        prompts={prompt.id: prompt.text for prompt in prompts},
     )

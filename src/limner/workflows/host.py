@@ -21,8 +21,8 @@ STORE_TIME_LIMIT_MS = 30_000
 async def call_host(call: Awaitable[T], limit_ms: int | None = None) -> T:
     """Await `call`, for at most `limit_ms` if given.
 
-    Raises what the call raises; `TimeoutError` after the limit; `RuntimeError` for a cancellation from within.
-    A cancellation that concerns the caller passes through.
+    Raises what the call raises; `TimeoutError` after the limit; `RuntimeError` for a cancellation from
+    within. A cancellation that concerns the caller passes through.
     """
     try:
         with anyio.fail_after(None if limit_ms is None else limit_ms / 1000):

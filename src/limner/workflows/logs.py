@@ -51,8 +51,7 @@ class Log:
         if structlog.is_configured():
             try:
                 getattr(structlog.get_logger("limner"), level)(event, **fields)
-            except Exception:
-                # The host's own processors failed; that must not stop the host's messages.
+            except Exception:  # noqa: BLE001 - the host's own processors must not stop the host's messages
                 STANDARD.exception("the log line %s could not be written", event)
         elif level not in {"debug", "info"}:
             shown = " ".join(f"{name}={value!r}" for name, value in fields.items())

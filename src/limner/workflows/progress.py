@@ -16,7 +16,18 @@ from weakref import WeakSet
 import anyio
 
 from limner.errors import NotRunning, UnknownMessage
-from limner.states import SETTLED, Problem, Prompt, Session, SessionKind, is_final
+from limner.states import (
+    SETTLED,
+    GenerationFailed,
+    GenerationStarted,
+    GenerationSucceeded,
+    Problem,
+    Prompt,
+    PromptFound,
+    Session,
+    SessionKind,
+    is_final,
+)
 from limner.states.message import Step
 from limner.states.outcome import Counts, Result, count_batch, result_of
 
@@ -131,6 +142,7 @@ class ProgressManager:
     def __init__(self, keep_messages: int = 10_000) -> None:
         self._keep = keep_messages
         self._tracks: OrderedDict[str, _Track] = OrderedDict()
+        self._expected: dict[str, WeakSet[_Mailbox]] = {}
         self._stopped = False
 
     def start(self) -> None:
@@ -145,6 +157,9 @@ class ProgressManager:
             track.changed.set()
             for mailbox in track.mailboxes:
                 mailbox.close()
+        for mailboxes in self._expected.values():
+            for mailbox in mailboxes:
+                mailbox.close()
 
     def committed(self, step: Step) -> None:
         """Take note of a committed step."""
@@ -152,6 +167,7 @@ class ProgressManager:
         track = self._tracks.get(session.message_id)
         if track is None:
             track = self._tracks[session.message_id] = _Track(session)
+            track.mailboxes |= self._expected.pop(session.message_id, WeakSet())
             self._forget_oldest()
         elif track.session.id != session.id:
             track.prompts.clear()
@@ -159,7 +175,7 @@ class ProgressManager:
             for mailbox in track.mailboxes:
                 mailbox.turn_to_next_session()
             self._tracks.move_to_end(session.message_id)
-        changed = _changed_prompts(track.session, session)
+        changed = _changed_prompts(track.session, step)
         track.session = session
         for prompt in changed:
             known = track.prompts.get(prompt.id)
@@ -248,18 +264,25 @@ class ProgressManager:
     def events(self, message_id: str, *, follow: bool = False) -> AsyncIterator[ProgressEvent]:
         """The message's progress: first where everything stands now, then each change, to the end.
 
-        Ends with `SessionEnded`; with `follow=True` it goes on with the message's next session. Raises
-        `UnknownMessage` where no session is known, `NotRunning` where Limner is closed before the end.
+        Ends with `SessionEnded`; with `follow=True` it goes on with the message's next session, and also
+        waits for the first one. Raises `UnknownMessage` where no session is known (without `follow`),
+        `NotRunning` where Limner is closed before the end.
         """
         return _Events(self, message_id, follow)
 
-    def subscribe(self, message_id: str) -> _Mailbox:
-        """A mailbox with the message's present state, that gets each change as long as somebody holds it."""
+    def subscribe(self, message_id: str, *, expect: bool = False) -> _Mailbox:
+        """A mailbox with the message's present state, that gets each change as long as somebody holds it.
+
+        With `expect` the message's first session may be still to come; else `UnknownMessage` is raised.
+        """
         track = self._tracks.get(message_id)
-        if track is None:
-            raise UnknownMessage(message_id)
         mailbox = _Mailbox()
         mailbox.closed = self._stopped
+        if track is None:
+            if not expect:
+                raise UnknownMessage(message_id)
+            self._expect(message_id, mailbox)
+            return mailbox
         mailbox.put(_SESSION, track.session)
         for known in track.prompts.values():
             mailbox.put(("prompt", known.prompt_id), known)
@@ -279,7 +302,14 @@ class ProgressManager:
         for message_id, track in self._tracks.items():
             if is_final(track.session):
                 del self._tracks[message_id]
+                for mailbox in track.mailboxes:  # who follows it still waits for its next session
+                    self._expect(message_id, mailbox)
                 return
+
+    def _expect(self, message_id: str, mailbox: _Mailbox) -> None:
+        if len(self._expected) > self._keep:
+            self._expected = {known: waiting for known, waiting in self._expected.items() if waiting}
+        self._expected.setdefault(message_id, WeakSet()).add(mailbox)
 
 
 class _Events:
@@ -299,7 +329,7 @@ class _Events:
         if self._over:
             raise StopAsyncIteration
         if self._mailbox is None:
-            self._mailbox = self._progress.subscribe(self._message_id)
+            self._mailbox = self._progress.subscribe(self._message_id, expect=self._follow)
         update = await self._mailbox.get()
         if isinstance(update, Session):
             return SessionProgress(
@@ -309,9 +339,15 @@ class _Events:
         return update
 
 
-def _changed_prompts(before: Session, after: Session) -> list[Prompt]:
+def _changed_prompts(before: Session, step: Step) -> list[Prompt]:
+    after, event = step.session, step.event
     if before is after or before.id != after.id:
         return list(after.prompts.values())
+    # The frequent events change one prompt; looking at all of them would cost the square of their number.
+    if isinstance(event, PromptFound):
+        return [after.prompts[event.prompt.id]]
+    if isinstance(event, (GenerationStarted, GenerationSucceeded, GenerationFailed)):
+        return [after.prompts[event.prompt_id]]
     return [prompt for prompt in after.prompts.values() if before.prompts.get(prompt.id) is not prompt]
 
 

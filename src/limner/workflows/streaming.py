@@ -81,6 +81,7 @@ class MessageStream:
         self.session_id = ""
         self.closed = False
         self.muted = False
+        self._superseded = False
         self._on_end = on_end
         self._engine = engine
         self._store = store
@@ -183,6 +184,7 @@ class MessageStream:
     def close(self) -> None:
         """Take no more text: the message has another stream now."""
         self.closed = True
+        self._superseded = True
         self._outbox.close()
 
     async def _run(self) -> None:
@@ -311,7 +313,7 @@ class MessageStream:
                 existed=self._existed,
             )
             self._existed = self._existed or stored is not None
-            if settled.save:
+            if settled.save and not self._superseded:
                 write = self._store.write(self.message_id, settled.text, expected=version)
                 try:
                     await call_host(write, STORE_TIME_LIMIT_MS)
