@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 
 import anyio
@@ -103,8 +104,9 @@ async def test_a_held_answer_can_be_cancelled(web):
 async def test_nobody_listening_is_told_in_one_line():
     with RawServer(lambda wire: None) as server:
         url = server.url
-    with pytest.raises(Unavailable, match=r"^cannot reach http://127\.0\.0\.1:[0-9]+/x: connection refused$"):
+    with pytest.raises(Unavailable) as caught:
         await get(url)
+    assert re.fullmatch(r"cannot reach http://127\.0\.0\.1:[0-9]+/x: connection refused", str(caught.value))
 
 
 async def test_an_unknown_host_is_told_in_one_line():
@@ -113,8 +115,9 @@ async def test_an_unknown_host_is_told_in_one_line():
         cause = ExceptionGroup("attempts", [socket.gaierror(socket.EAI_NONAME, "Name or service not known")])
         raise httpx.ConnectError("All connection attempts failed") from cause
 
-    with pytest.raises(Unavailable, match=r"^cannot reach http://typo/x: its host name cannot be resolved$"):
+    with pytest.raises(Unavailable) as caught:
         await get("http://typo", transport=httpx.MockTransport(answer))
+    assert str(caught.value) == "cannot reach http://typo/x: its host name cannot be resolved"
 
 
 async def test_a_reset_in_the_middle_of_the_body_is_unavailable():

@@ -161,9 +161,10 @@ async def test_a_server_without_the_interface_gets_a_hint(web, request_for, prog
 async def test_a_model_that_is_not_found_gets_no_such_hint(web, request_for, progress):
     web.answer_json("/sdapi/v1/txt2img", {"detail": "Sampler not found"}, 404)
     generator = SdapiGenerator(web.url)
-    with pytest.raises(BadRequest, match=r"Sampler not found$"):
+    with pytest.raises(BadRequest) as caught:
         await generator.generate(request_for(), progress)
     await generator.aclose()
+    assert str(caught.value).endswith("Sampler not found")
 
 
 @pytest.mark.parametrize("setting", [{"steps": 0}, {"width": 0}, {"height": -1}, {"poll_interval_ms": -1}])

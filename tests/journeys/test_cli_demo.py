@@ -91,7 +91,9 @@ def test_a_pipe_reads_the_story_and_what_happened_and_where_the_files_are(demo):
     for line in ("“No,” said Mara.", f"  {folder / 'story.html'}", f"  {folder / 'story.md'}"):
         assert line in printed.splitlines()
     assert printed.count("] painted ") == 7
-    assert "Picture 2 is clicked" in printed
+    after_clicks = printed.partition("Picture 2 is clicked")[2]
+    assert "Picture 4 is clicked" in after_clicks
+    assert sorted(re.findall(r"\] painted (\d):", after_clicks)) == ["2", "4"]
     assert "\x1b" not in printed
 
 

@@ -40,8 +40,10 @@ def test_the_default_times_are_those_of_the_design():
     ],
 )
 def test_a_setting_that_cannot_be_meant_is_refused_by_name(name: str, value: Any):
-    with pytest.raises(InvalidSetting, match=f"^{name} must be .*{value!r}$"):
+    with pytest.raises(InvalidSetting) as caught:
         SessionSettings()._replace(**{name: value}).check()
+    assert str(caught.value).startswith(f"{name} must be ")
+    assert str(caught.value).endswith(repr(value))
 
 
 @pytest.mark.parametrize("name", ["debounce_ms", "backoff_ms", "backoff_max_ms"])

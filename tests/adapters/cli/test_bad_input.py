@@ -38,6 +38,21 @@ BAD_COMMANDS = {
         "--page",
         "x.html",
     ): "x.html would be both the text and the page; name another page",
+    ("story.md", "--page", "-"): "--page needs a file; standard output is for the text (-o -)",
+    ("a night at the lighthouse",): (
+        "no file a night at the lighthouse; to have it written, add --openai URL --model NAME"
+    ),
+    ("a night at sea " * 100,): (
+        f"cannot read {('a night at sea ' * 100)[:199]}…: File name too long; "
+        "to have it written, add --openai URL --model NAME"
+    ),
+    ("story.md", "-g", "127.0.0.1:7860"): (
+        "no generator '127.0.0.1:7860'; an address needs http:// before it: http://127.0.0.1:7860"
+    ),
+    ("story.md", "--images", "/proc/limner/x"): (
+        "cannot put images into the folder /proc/limner/x: No such file or directory"
+    ),
+    ("story.md", "--images", "/proc"): ("cannot put images into the folder /proc: No such file or directory"),
     ("story.md", "-o", "nowhere/x.md"): "no folder nowhere to write x.md into",
     ("story.md", "--images", "latin.md"): "latin.md is a file; the images need a folder",
     ("story.md", "--preset", "nope"): (
@@ -129,6 +144,16 @@ def test_a_server_that_cannot_be_reached_is_code_3_and_no_text_is_written(run, t
     assert files_in(tmp_path) == before
 
 
+def test_a_server_that_cannot_be_reached_is_told_in_json_with_what_to_do(run):
+    told = json.loads(run("illustrate", "story.md", "-g", NOBODY, "--attempts", "1", "--json").stdout)
+    assert told["state"] == "failed"
+    assert told["error"] == {
+        "kind": "unavailable",
+        "message": f"cannot reach {NOBODY}{TXT2IMG}: connection refused. "
+        "Check that the service runs and that its address is right.",
+    }
+
+
 def test_a_server_that_refuses_is_quoted(run, web):
     web.answer_json(TXT2IMG, {"detail": "model not loaded"}, status=401)
     result = run("illustrate", "story.md", "-g", web.url, "--json")
@@ -146,7 +171,8 @@ def test_a_thousand_prompts_are_not_taken_through_a_thousand_refusals(run, web, 
     result = run("illustrate", "many.md", "-g", web.url, "--json", "-q")
     told = json.loads(result.stdout)
     assert result.exit_code == 3
-    assert told["state"] == "cancelled"
+    assert told["state"] == "failed"
+    assert told["error"]["kind"] == "auth"
     assert len(told["failed"]) + len(told["cancelled"]) == told["prompts"] == 1_000
     assert len([request for request in web.received if request.path == TXT2IMG]) < 20
     assert len(result.stderr.splitlines()) == 2
@@ -167,10 +193,20 @@ def test_what_was_made_is_written_when_some_images_fail(run, web, tmp_path, png)
     assert "only foxes here" in result.stderr
 
 
-def test_images_that_cannot_be_stored_are_code_4(run, tmp_path):
-    result = run("illustrate", "story.md", "--images", "/proc/limner", "--attempts", "1", "-q")
-    assert result.exit_code == 4
-    assert "cannot store an image in /proc/limner" in result.stderr
+def test_images_that_cannot_be_stored_are_code_4(run, tmp_path, web, png):
+    async def paint_and_take_the_place(_):
+        (tmp_path / "pictures").touch()
+        return JSONResponse({"images": [base64.b64encode(png).decode()]})
+
+    web.on(TXT2IMG, paint_and_take_the_place)
+    result = run(
+        "illustrate", "story.md", "--images", "pictures", "-g", web.url, "--attempts", "1", "-q", "--json"
+    )
+    told = json.loads(result.stdout)
+    assert result.exit_code == told["exit_code"] == 4
+    assert told["state"] == "failed"
+    assert told["error"]["kind"] == "image_not_stored"
+    assert "cannot store an image in pictures" in result.stderr
     assert not (tmp_path / "story.illustrated.md").exists()
 
 
@@ -217,6 +253,7 @@ async def test_an_interrupted_run_leaves_nothing_half_written(tmp_path, web, how
         assert process.returncode == 130
         assert complaint.decode().splitlines()[-1] == "limner: interrupted; nothing half written"
         assert "Traceback" not in complaint.decode()
+        assert "session_left_unfinished" not in complaint.decode()
     assert files_in(tmp_path) == before
 
 

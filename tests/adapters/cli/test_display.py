@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -14,8 +15,8 @@ from limner.adapters.cli.progress_state import ProgressState
 from limner.adapters.cli.terminal import TerminalDisplay
 from limner.adapters.cli.visible import VisiblePiece
 from limner.states import Problem, SessionKind
-from limner.states.outcome import Counts
-from limner.workflows.progress import PromptProgress, SessionProgress, Thumbnail
+from limner.states.outcome import Counts, Result
+from limner.workflows.progress import PromptProgress, SessionEnded, SessionProgress, Thumbnail
 from tests.adapters.cli.screen import Screen
 from tests.support import png
 
@@ -73,6 +74,17 @@ def test_the_next_session_begins_anew():
     assert state.number_of("p7") == 1
 
 
+def test_a_picture_that_is_made_anew_keeps_its_number():
+    state = ProgressState()
+    for number in range(1, 6):
+        state.take(prompt(number, "completed"))
+    for number in (2, 4):
+        again = replace(prompt(number, "queued", SessionKind.REGENERATION), prompt_id=f"click {number}")
+        state.take(again)
+        assert state.number_of(f"click {number}") == number
+    assert [number for number, _ in state.window(5)] == [2, 4]
+
+
 def test_of_many_prompts_those_being_worked_on_are_shown():
     state = ProgressState()
     for number in range(1, 101):
@@ -108,6 +120,34 @@ def test_a_pipe_reads_one_line_for_each_thing_that_happened():
         "[  4.0 s] 2 failed: down [2J for now\n"
         "[  5.0 s] Writing 1 image in one write…\n"
     )
+
+
+def test_a_pipe_reads_of_the_write_after_the_images_that_are_in_it():
+    console = Console(file=io.StringIO(), width=80)
+    display = PlainDisplay(console, now=lambda: 0.0)
+    for kind in SessionKind:
+        one, two = (replace(prompt(n, "completed", kind), prompt_id=f"{kind} {n}") for n in (1, 2))
+        display.take(one)
+        display.take(session("inserting", kind, completed=2))
+        display.take(two)
+        display.take(session("done", kind, completed=2))
+    batch = ["painted 1: fox 1", "painted 2: fox 2", "Writing 2 images in one write…"]
+    assert [line[10:] for line in output(console).splitlines()] == batch * 2
+
+
+def test_a_pipe_reads_of_the_write_even_if_an_image_was_never_heard_of():
+    console = Console(file=io.StringIO(), width=80)
+    display = PlainDisplay(console, now=lambda: 0.0)
+    display.take(session("inserting", completed=1))
+    assert output(console) == ""
+    display.take(
+        SessionEnded(
+            "m",
+            f"{SessionKind.STREAMING}",
+            Result("s", "m", SessionKind.STREAMING, "done", (), (), (), (), None, {}),
+        )
+    )
+    assert output(console) == "[  0.0 s] Writing 1 image in one write…\n"
 
 
 def test_a_pipe_gets_the_text_only_where_it_is_wanted():

@@ -50,8 +50,26 @@ def test_a_text_without_prompts_is_copied_and_said_to_be_so(run, tmp_path):
     (tmp_path / "plain.txt").write_bytes(b"nothing to paint\n")
     result = run("illustrate", "plain.txt")
     assert result.exit_code == 0
-    assert "no image prompt found" in result.stderr
+    assert (
+        'no image prompt found (looked for <!--img-prompt="…"-->, <img_prompt="…">): plain.illustrated.txt'
+        in result.stderr
+    )
     assert (tmp_path / "plain.illustrated.txt").read_bytes() == b"nothing to paint\n"
+
+
+def test_where_no_prompt_was_found_the_tags_that_were_asked_for_are_named(run, tmp_path):
+    (tmp_path / "x.md").write_text('<img_prompt="fox">')
+    result = run("illustrate", "x.md", "--preset", "t2i", "--pattern", r"\[draw: (\w+)\]")
+    assert r"(looked for <t2i>…</t2i>, the pattern \[draw: (\w+)\])" in result.stderr
+
+
+def test_trying_the_images_folder_out_leaves_nothing_behind(run, tmp_path):
+    (tmp_path / "plain.md").write_text("nothing to paint")
+    (tmp_path / "there").mkdir()
+    for folder in ("there", "new/deep/er"):
+        assert run("illustrate", "plain.md", "--images", folder).exit_code == 0
+    assert list((tmp_path / "there").iterdir()) == []
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("text", ["", "\r\n", "\ufeffa\r\nb\r\n", "no end of line", "é🐉\u2028x\x0b\n"])

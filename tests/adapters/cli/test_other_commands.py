@@ -23,7 +23,9 @@ from tests.adapters.cli.screen import Screen
 def test_check_walks_both_kinds_with_both_timeouts_and_sums_up(run):
     result = run("check", "--prompts", "1")
     assert result.exit_code == 0
-    *rows, verdict = result.stdout.splitlines()[1:]
+    heading, *rows, verdict = result.stdout.splitlines()
+    assert heading.split()[-2:] == ["broken", "seconds"]
+    assert all(len(heading) == len(row) and float(row.split()[-1]) >= 0 for row in rows)
     assert len(rows) == 8
     states = [
         explore(k, kind, answer).states for k in (0, 1) for kind in SessionKind for answer in OnDrainTimeout
@@ -73,8 +75,15 @@ def test_diagrams_that_differ_are_named_with_the_command_that_mends_them(run, tm
     result = run("diagrams", "--check", "--output", "d")
     assert result.exit_code == 1
     assert "limner: d/prompt.mmd does not match the state machines\n" in result.stderr
-    assert "limner: d/session.md does not match the state machines\n" in result.stderr
+    assert "limner: d/session.md is missing\n" in result.stderr
     assert result.stderr.endswith("limner: to mend it: limner diagrams --output d\n")
+
+
+def test_diagrams_that_were_never_drawn_are_missing(run):
+    result = run("diagrams", "--check")
+    assert result.exit_code == 1
+    assert "limner: diagrams/session.md is missing\n" in result.stderr
+    assert "does not match" not in result.stderr
 
 
 def test_without_graphviz_the_rest_is_written_and_the_lack_is_said(run, tmp_path, monkeypatch):

@@ -75,6 +75,27 @@ def test_an_image_in_the_middle_of_a_sentence_stays_there(page):
     assert elements(html, "figure") == []
 
 
+LONG = "A keeper of a lighthouse wrote, and each evening she read to the sea what she had written."
+
+
+@pytest.mark.parametrize(
+    ("opening", "has_drop_cap"),
+    [
+        (LONG, True),
+        (f"“{LONG}”", True),
+        ("A", False),
+        (f"![fox](pictures/{A}) {LONG}", False),
+        (f"![fox](pictures/{A})\n\n{LONG}", False),
+        (f"*{LONG}*", False),
+        ("&amp;" * 20, False),
+    ],
+)
+def test_only_a_first_paragraph_of_some_length_gets_a_drop_cap(page, opening, has_drop_cap):
+    html = page(f"# Title\n\n{opening}\n\n![fox](pictures/{B})\n\n{LONG}\n")
+    assert len(elements(html, "p.opening")) == has_drop_cap
+    assert "h1 + p" not in html
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -78,7 +78,9 @@ def shown(walks: Iterator[Walk], prompts: int, console: Console) -> Iterator[Wal
     waiting = console if console.is_terminal else Console(stderr=True)
     total = (prompts + 1) * len(SessionKind) * len(OnDrainTimeout)
     done = 0
-    console.print(_line("prompts", "session", "on timeout", "states", "edges", "refused", "broken", ""))
+    console.print(
+        _line("prompts", "session", "on timeout", "states", "edges", "refused", "broken", "seconds")
+    )
     with waiting.status(f"exploring 1 of {total} …") as status:
         for walk in walks:
             done += 1
@@ -97,7 +99,7 @@ def _row(walk: Walk) -> str:
         f"{found.edges:,}",
         f"{found.refusals:,}",
         len(found.violations),
-        f"{walk.seconds:.1f} s",
+        f"{walk.seconds:.1f}",
     )
 
 

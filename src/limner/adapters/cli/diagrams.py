@@ -52,7 +52,8 @@ def _check(folder: Path) -> ExitCode:
         click.echo(f"{folder} matches the state machines")
         return ExitCode.OK
     for name in stale:
-        click.echo(f"limner: {folder / name} does not match the state machines", err=True)
+        what = "does not match the state machines" if (folder / name).exists() else "is missing"
+        click.echo(f"limner: {folder / name} {what}", err=True)
     where = "" if str(folder) == DEFAULT_FOLDER else f" --output {folder}"
     click.echo(f"limner: to mend it: limner diagrams{where}", err=True)
     return ExitCode.INCOMPLETE

@@ -14,7 +14,7 @@ from limner.adapters.cli.terminal import TerminalDisplay
 from limner.adapters.cli.visible import VisiblePiece
 from limner.adapters.sniffing import one_line
 from limner.text import describe
-from limner.workflows.progress import ProgressEvent, PromptProgress, SessionProgress
+from limner.workflows.progress import ProgressEvent, PromptProgress, SessionEnded, SessionProgress
 
 
 class Display(Protocol):
@@ -88,17 +88,29 @@ class PlainDisplay(QuietDisplay):
         self._state = ProgressState()
         self._told: dict[str, str] = {}
         self._headline = ""
+        self._held_headline = ""
+        self._painted = 0
+        self._session_id = ""
         self._line = ""
 
     def take(self, event: ProgressEvent) -> None:
         """Tell what is new about an image or the session."""
         self._state.take(event)
+        if event.session_id != self._session_id:
+            self._session_id = event.session_id
+            self._painted, self._headline = 0, ""
         if isinstance(event, PromptProgress):
             self._tell_prompt(event)
         elif isinstance(event, SessionProgress) and self._is_worth_a_line(event):
             headline, self._headline = self._headline, self._state.headline
             if headline != self._headline:
-                self._tell(self._headline)
+                self._tell_held()
+                self._held_headline = self._headline
+        # Of a prompt and its session only the newest is told, in any order: the write may be heard of
+        # before the last images that are in it.
+        ended = isinstance(event, SessionEnded)
+        if ended or self._state.state != "inserting" or self._painted >= self._state.counts.completed:
+            self._tell_held()
 
     def text(self, piece: VisiblePiece) -> None:
         """Print the lines of the text that are complete."""
@@ -113,10 +125,18 @@ class PlainDisplay(QuietDisplay):
 
     def note(self, line: str) -> None:
         """A line that stays."""
+        self._tell_held()
         if self._line:
             self._print(self._line)
             self._line = ""
         self._print(line)
+
+    def _tell_held(self) -> None:
+        if self._held_headline:
+            self._tell(self._held_headline)
+            self._held_headline = ""
+            if self._state.state == "inserting":
+                self._painted = 0
 
     @staticmethod
     def _is_worth_a_line(event: SessionProgress) -> bool:
@@ -136,6 +156,7 @@ class PlainDisplay(QuietDisplay):
         if prompt.state == "generating" and prompt.attempt == 1:
             self._tell(f"painting {number}: {words}")
         elif prompt.state == "completed":
+            self._painted += 1
             self._tell(f"painted {number}: {words}")
         elif prompt.state == "waiting":
             self._tell(f"{number} will be tried again{why}")

@@ -75,6 +75,14 @@ def fault_of(error: BaseException) -> Fault:
     return Fault(ExitCode.INTERNAL, InternalError.kind, message, (line,))
 
 
+def hint_for(kind: str) -> str:
+    """The hint of a server's error, known only by its `kind`; empty for any other."""
+    kinds: list[type[BackendError]] = [BackendError]
+    for each in kinds:
+        kinds += each.__subclasses__()
+    return next((each.hint for each in kinds if each.kind == kind), "")
+
+
 def _exit_code(error: LimnerError) -> ExitCode:
     if isinstance(error, CallerError):
         return ExitCode.USAGE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -35,6 +36,9 @@ from limner.text import (
 
 FOREVER_MS = 7 * 24 * 60 * 60 * 1000
 """The drain timeout: here a person waits, who can press Ctrl-C, and each image has its own limit."""
+
+# A host with a port, as people copy it from a server's own output.
+_BARE_ADDRESS = re.compile(r"[\w.-]{1,100}:\d{1,5}(?:/\S{0,100})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +197,7 @@ def _run(settings: Settings) -> Report:
     console = Console(stderr=True)
     with display_for(console, quiet=settings.quiet, with_text=False) as display:
         outcome = anyio.run(_illustrate, settings, outputs, text, display)
-    report = Report(outcome, outputs, max(0, found - len(outcome.prompts)))
+    report = Report(outcome, outputs, max(0, found - len(outcome.prompts)), patterns)
     if report.has_text_to_write:
         _write(report, settings, compiled)
     return report
@@ -217,6 +221,11 @@ def _refuse_contradictions(settings: Settings) -> None:
     to_stdout = settings.output == STDOUT or (
         settings.output is None and settings.source == STDIN and settings.openai is None
     )
+    if _BARE_ADDRESS.fullmatch(settings.generator):
+        raise BadInput(
+            f"no generator {settings.generator!r}; an address needs http:// before it: "
+            f"http://{settings.generator}"
+        )
     if settings.as_json and to_stdout:
         raise BadInput("--json needs standard output for itself; name a file for the text with -o")
     if settings.openai is None:

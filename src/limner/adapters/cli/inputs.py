@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from pathlib import Path
 
 from limner.adapters.cli.errors import BadInput
+from limner.adapters.sniffing import one_line
 
 STDIN = "-"
 LARGEST_TEXT = 64 * 1024 * 1024
@@ -23,12 +25,19 @@ def read_text(source: str) -> str:
     except IsADirectoryError:
         raise BadInput(f"{name} is a folder, not a text file") from None
     except FileNotFoundError:
-        raise BadInput(f"no file {name}") from None
+        raise BadInput(f"no file {one_line(name, 200)}{_hint(source)}") from None
     except (OSError, ValueError) as error:
-        raise BadInput(f"cannot read {name}: {getattr(error, 'strerror', None) or error}") from None
+        why = getattr(error, "strerror", None) or error
+        hint = _hint(source) if getattr(error, "errno", None) == errno.ENAMETOOLONG else ""
+        raise BadInput(f"cannot read {one_line(name, 200)}: {why}{hint}") from None
     if len(data) > LARGEST_TEXT:
         raise BadInput(f"{name} is larger than {LARGEST_TEXT // 1024 // 1024} MiB")
     return _decode(data, name)
+
+
+def _hint(source: str) -> str:
+    """A name with spaces that is no file is most likely a request for a chat server."""
+    return "; to have it written, add --openai URL --model NAME" if " " in source.strip() else ""
 
 
 def _read(source: str) -> bytes:

@@ -15,7 +15,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 _LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
 
 # What the command itself reports in plain words at its end. Said twice, an error reads like two.
-_REPORTED_ANYWAY = frozenset({"generation_failed", "store_failed"})
+_REPORTED_ANYWAY = frozenset({"generation_failed", "store_failed", "session_left_unfinished"})
 
 _verbosity = 0
 

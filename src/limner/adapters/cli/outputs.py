@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 import sys
+import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -71,9 +73,11 @@ def plan_outputs(
 ) -> Outputs:
     """Decide on the places; `source` is the input file, `-`, or None for a reply that is streamed.
 
-    Raises `BadInput` where an output would overwrite the input or is a folder, or its own folder is missing;
-    `StorageError` where it cannot be written.
+    Raises `BadInput` where an output would overwrite the input or is a folder, its own folder is missing, or
+    the images' folder cannot be made or takes no files; `StorageError` where a file cannot be written.
     """
+    if page == STDOUT:
+        raise BadInput("--page needs a file; standard output is for the text (-o -)")
     text = _text_place(source, output)
     # A device or a pipe (`-o /dev/stdout`) is no place to put a folder beside.
     beside = text if text is not None and (text.is_file() or not text.exists()) else None
@@ -158,11 +162,38 @@ def _check(outputs: Outputs, source: str | None) -> None:
             raise StorageError(f"cannot write into the folder {file.parent}: permission denied")
     if outputs.text is not None and outputs.page is not None and _same_file(outputs.text, outputs.page):
         raise BadInput(f"{outputs.page} would be both the text and the page; name another page")
-    existing = next(place for place in (outputs.images, *outputs.images.absolute().parents) if place.exists())
-    if not existing.is_dir():
-        raise BadInput(f"{existing} is a file; the images need a folder")
-    if not os.access(existing, os.W_OK):
-        raise StorageError(f"cannot write into the folder {existing}: permission denied")
+    _check_images_folder(outputs.images)
+
+
+def _check_images_folder(images: Path) -> None:
+    """Try it out: permissions do not tell of read-only file systems and of folders that take no files."""
+    made: list[Path] = []
+    try:
+        missing = _missing_folders(images)
+        for folder in reversed(missing):
+            folder.mkdir()
+            made.append(folder)
+        with tempfile.TemporaryFile(dir=images):
+            pass
+    except OSError as error:
+        raise BadInput(f"cannot put images into the folder {images}: {error.strerror or error}") from None
+    finally:
+        # A run that paints nothing leaves no folder behind.
+        for folder in reversed(made):
+            with suppress(OSError):
+                folder.rmdir()
+
+
+def _missing_folders(folder: Path) -> list[Path]:
+    """`folder` and those above it that do not exist, the innermost first. Raises `BadInput`, `OSError`."""
+    missing: list[Path] = []
+    for place in (folder, *folder.absolute().parents):
+        if place.exists():
+            if not place.is_dir():
+                raise BadInput(f"{place} is a file; the images need a folder")
+            break
+        missing.append(place)
+    return missing
 
 
 def _files(outputs: Outputs) -> Iterator[Path]:

@@ -8,7 +8,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Sequence
 from functools import cache
-from html import escape
+from html import escape, unescape
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -28,6 +28,9 @@ from limner.text.layout import GUARD
 
 FOOTER = "Illustrated by Limner"
 
+SHORTEST_OPENING = 60
+"""Characters of a first paragraph with a drop cap: beside a shorter one it would hang into what follows."""
+
 # Private-use characters: they stand for an image while Markdown is rendered, and no Markdown has a meaning
 # for them. Those of the text itself are taken out.
 _OPEN, _CLOSE = "\ue000", "\ue001"
@@ -35,6 +38,7 @@ _STAND_IN = re.compile(f"{_OPEN}(\\d+){_CLOSE}")
 _ALONE = re.compile(f"<p>((?:\\s*{_OPEN}\\d+{_CLOSE})+)\\s*</p>")
 _REASONING = re.compile(r"\s*<(think|thinking)>")
 _TITLE = re.compile(r"<h1>(.*?)</h1>", re.DOTALL)
+_OPENING = re.compile(r"(?<=</h1>\n)<p>([^<\ue000].*?)</p>", re.DOTALL)
 _HTML_PAGE = re.compile(r"<(?:!doctype|html|body)\b", re.IGNORECASE)
 
 
@@ -109,10 +113,18 @@ def _markdown_body(text: str, pictures: _Pictures) -> str:
             pos = end + len(GUARD) * text.startswith(GUARD, end)
     source.append(text[pos:].translate(_NO_STAND_INS))
     body: str = _markdown().render("".join(source))
+    body = _OPENING.sub(_with_drop_cap, body)
     body = _ALONE.sub(
         lambda found: "".join(pictures.figure(int(n)) for n in _STAND_IN.findall(found[1])), body
     )
     return _STAND_IN.sub(lambda found: pictures.tag(int(found[1])), body)
+
+
+def _with_drop_cap(found: re.Match[str]) -> str:
+    words = _STAND_IN.sub("", unescape(re.sub(r"<[^>]*>", "", found[1])))
+    if len(words.strip()) < SHORTEST_OPENING:
+        return found[0]
+    return f'<p class="opening">{found[1]}</p>'
 
 
 _NO_STAND_INS = str.maketrans("", "", _OPEN + _CLOSE)

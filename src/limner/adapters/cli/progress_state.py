@@ -8,7 +8,10 @@ from limner.workflows.progress import ProgressEvent, PromptProgress, SessionEnde
 
 
 class ProgressState:
-    """The newest progress of one session, kept from its events."""
+    """The newest progress of one session, kept from its events.
+
+    A picture that is made anew keeps the number it had: what an earlier session called 4 stays 4.
+    """
 
     def __init__(self) -> None:
         self.kind = SessionKind.STREAMING
@@ -16,24 +19,27 @@ class ProgressState:
         self.counts = Counts()
         self.prompts: dict[str, PromptProgress] = {}
         self._numbers: dict[str, int] = {}
+        self._earlier: dict[str, int] = {}
         self._session_id = ""
 
     def take(self, event: ProgressEvent) -> None:
         """Note an event. Another session's first one begins anew."""
         if event.session_id != self._session_id:
             self._session_id = event.session_id
+            self._earlier |= self._numbers_by_words()
             self.prompts = {}
             self._numbers = {}
         if isinstance(event, SessionProgress):
             self.kind, self.state, self.counts = event.kind, event.state, event.counts
         elif isinstance(event, PromptProgress):
             self.prompts[event.prompt_id] = event
-            self._numbers.setdefault(event.prompt_id, len(self.prompts))
+            number = self._earlier.get(event.prompt, len(self.prompts))
+            self._numbers.setdefault(event.prompt_id, number)
         elif isinstance(event, SessionEnded):
             self.state = event.result.state
 
     def number_of(self, prompt_id: str) -> int:
-        """Which of the session's prompts this is, from 1, in the order in which they were found."""
+        """Which of the text's prompts this is, from 1, in the order in which they were found."""
         return self._numbers[prompt_id]
 
     @property
@@ -62,10 +68,17 @@ class ProgressState:
 
     def window(self, size: int) -> list[tuple[int, PromptProgress]]:
         """At most `size` prompts with their numbers: those being worked on, then the ones around them."""
-        numbered = list(enumerate(self.prompts.values(), start=1))
+        numbered = [(self._numbers[prompt_id], prompt) for prompt_id, prompt in self.prompts.items()]
         first_open = next((i for i, (_, p) in enumerate(numbered) if p.state not in SETTLED), len(numbered))
         start = max(0, min(first_open - 1, len(numbered) - size))
         return numbered[start : start + size]
+
+    def _numbers_by_words(self) -> dict[str, int]:
+        """The numbers of the prompts whose words no other has; words are all that two sessions share."""
+        numbers: dict[str, set[int]] = {}
+        for prompt_id, prompt in self.prompts.items():
+            numbers.setdefault(prompt.prompt, set()).add(self._numbers[prompt_id])
+        return {words: found.pop() for words, found in numbers.items() if len(found) == 1}
 
 
 def _images(number: int) -> str:

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from limner.adapters.cli.errors import ExitCode, Fault
+from limner.adapters.cli.errors import ExitCode, Fault, hint_for
 from limner.adapters.cli.outputs import STDOUT, Outputs
 from limner.adapters.cli.run import Outcome
 from limner.adapters.sniffing import one_line
 from limner.states.outcome import FailedPrompt
-from limner.text import describe
+from limner.text import DEFAULT_PATTERNS, TagPattern, describe
 
 _LONGEST_LIST = 5
 _LONGEST_REASON = 300
@@ -21,11 +21,15 @@ _NOT_STORED = "image_not_stored"
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A run that came to its end. `already_illustrated` counts prompts that had their image before."""
+    """A run that came to its end.
+
+    `already_illustrated` counts prompts that had their image before; `patterns` are what was looked for.
+    """
 
     outcome: Outcome
     outputs: Outputs
     already_illustrated: int
+    patterns: tuple[str | TagPattern, ...] = DEFAULT_PATTERNS
 
     @property
     def exit_code(self) -> ExitCode:
@@ -59,7 +63,7 @@ class Report:
         if not found and self.already_illustrated:
             has = f"{_count(self.already_illustrated, 'prompt')}, all illustrated already"
         elif not found:
-            has = "no image prompt found"
+            has = f"no image prompt found (looked for {self._looked_for()})"
         else:
             has = f"{len(self.outcome.result.placed)} of {_count(found, 'image')} placed"
         if not self.has_text_to_write:
@@ -88,7 +92,7 @@ class Report:
         result = outcome.result
         return _json(
             {
-                "state": result.state,
+                "state": self.state,
                 "exit_code": int(self.exit_code),
                 "seconds": round(outcome.seconds, 3),
                 "prompts": len(outcome.prompts),
@@ -117,11 +121,37 @@ class Report:
                     for failed in result.failed
                 ],
                 "cancelled": [self._prompt(prompt_id) for prompt_id in result.cancelled],
-                "error": None
-                if outcome.broken_off is None
-                else {"kind": outcome.broken_off.kind, "message": str(outcome.broken_off)},
+                "error": self._error(),
             }
         )
+
+    @property
+    def state(self) -> str:
+        """The session's state; `failed` also where it was cancelled because nothing could be made."""
+        made_nothing = self.exit_code in (ExitCode.BACKEND, ExitCode.STORAGE)
+        return "failed" if made_nothing else self.outcome.result.state
+
+    def _error(self) -> dict[str, str] | None:
+        """Why the run ended early: the reply's error, else the first failure where no image was made."""
+        broken_off = self.outcome.broken_off
+        if broken_off is not None:
+            return {"kind": broken_off.kind, "message": str(broken_off)}
+        if self.exit_code not in (ExitCode.BACKEND, ExitCode.STORAGE):
+            return None
+        problem = self.outcome.result.failed[0].problem
+        words = one_line(problem.message or problem.kind, _LONGEST_REASON)
+        hint = hint_for(problem.kind)
+        return {"kind": problem.kind, "message": f"{words}. {hint}" if hint else words}
+
+    def _looked_for(self) -> str:
+        shown = [
+            f"{pattern.opener}…{pattern.closer}"
+            if isinstance(pattern, TagPattern)
+            else f"the pattern {pattern}"
+            for pattern in self.patterns[:_LONGEST_LIST]
+        ]
+        more = ["…"] if len(self.patterns) > _LONGEST_LIST else []
+        return ", ".join([one_line(each, 80) for each in shown] + more)
 
     def _prompt(self, prompt_id: str) -> str:
         known = self.outcome.prompts.get(prompt_id)
