@@ -98,10 +98,16 @@ async def test_the_number_of_steps_does_not_change_the_picture(request_for):
 async def test_a_pause_lies_between_the_steps_and_none_behind_the_last(request_for, monkeypatch):
     pauses: list[float] = []
 
-    async def sleep(seconds: float) -> None:
-        pauses.append(seconds)
+    class AnyioThatTakesNotes:
+        """Stands in this module's place only: other tests' servers sleep in their own threads."""
 
-    monkeypatch.setattr("limner.adapters.sketch.anyio.sleep", sleep)
+        def __getattr__(self, name: str) -> object:
+            return getattr(anyio, name)
+
+        async def sleep(self, seconds: float) -> None:
+            pauses.append(seconds)
+
+    monkeypatch.setattr("limner.adapters.sketch.anyio", AnyioThatTakesNotes())
     await SketchGenerator(64, 64, steps=3, step_ms=250).generate(request_for(), lambda *_: None)
     assert pauses == [0.25, 0.25]
 
