@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -395,3 +396,29 @@ async def test_the_result_names_the_prompt_of_each_image():
         await studio.tick(2_000)
         result = await studio.limner.finished("m")
         assert result.prompts[result.placed[0].prompt_id] == "a cat"
+
+
+@pytest.mark.parametrize("tokens", [tag("a cat"), [tag("a cat")]], ids=["whole", "pieces"])
+async def test_a_host_that_seals_itself_saves_its_text_first(tokens: Any):
+    async with Studio() as studio:
+        async for _ in studio.limner.illustrate("m", tokens, seal=False):
+            pass
+        await settle()
+        assert studio.state("m") == "streaming"
+        assert await studio.store.read("m") is None
+        await studio.store.edit("m", tag("a cat") + " as the host keeps it")
+        await studio.limner.seal("m")
+        result = await studio.limner.finished("m")
+        assert len(result.placed) == 1
+        assert (await studio.text("m")).endswith(" as the host keeps it")
+
+
+async def test_a_host_that_seals_itself_may_stop_early():
+    async with Studio() as studio:
+        async with aclosing(studio.limner.illustrate("m", [tag("a cat"), "more"], seal=False)) as text:
+            async for _ in text:
+                break
+        await settle()
+        assert studio.state("m") == "streaming"
+        await studio.limner.seal("m", tag("a cat"))
+        assert len((await studio.limner.finished("m")).placed) == 1

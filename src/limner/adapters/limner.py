@@ -194,12 +194,11 @@ class Limner:
         """Pass a message's text through, piece by piece, and illustrate it on the way.
 
         Each piece is handed on at once. When the last one has come, the text is sealed: it is saved where
-        the store lacks it (see `limner.states.sealing.settle_text`) and scanned once more. With
-        `seal=False` that waits for your call of `seal`. If `tokens` raises, or you stop early, the text
-        so far is sealed all the same, since that is what the reader has. (Who breaks out of the loop does
-        well to hold this in `contextlib.aclosing`; otherwise it is sealed when it is thrown away, or after
-        ten minutes without a piece.) `tokens` may also be a `str`, a
-        message that arrives whole.
+        the store lacks it (see `limner.states.sealing.settle_text`) and scanned once more. If `tokens`
+        raises, or you stop early, the text so far is sealed all the same, since that is what the reader
+        has. (Who breaks out of the loop does well to hold this in `contextlib.aclosing`; otherwise it is
+        sealed when it is thrown away, or after ten minutes without a piece.) With `seal=False` all that
+        waits for your call of `seal`. `tokens` may also be a `str`, a message that arrives whole.
 
         A live session of the same message is cancelled first. Raises `StorageError` at the end if the
         store could not be asked.
@@ -211,6 +210,8 @@ class Limner:
         complete = False
         try:
             if isinstance(tokens, str):
+                if not seal:
+                    stream.observe(tokens)
                 yield tokens
             else:
                 async for token in pieces:
@@ -218,10 +219,10 @@ class Limner:
                     yield token
             complete = True
         finally:
-            if not complete:
+            if seal and not complete:
                 # Nothing may wait here: this also runs when the generator is thrown away.
                 stream.seal_soon(whole)
-        if seal or whole is not None:
+        if seal:
             await stream.seal(whole)
 
     async def observe(self, message_id: str, text: str) -> None:
