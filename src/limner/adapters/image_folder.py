@@ -13,7 +13,7 @@ from limner.errors import InvalidSetting, StorageError
 
 # The formats that a browser shows and an `ImageInspector` lets through. Anything else, HTML above all,
 # must not land in a folder that a web server hands out.
-_SUFFIXES = {
+SUFFIXES = {
     "image/png": ".png",
     "image/jpeg": ".jpg",
     "image/webp": ".webp",
@@ -45,7 +45,7 @@ class FolderImageStore:
         Raises `StorageError` where the folder cannot be written, the disk is full, or `media_type` is
         none of PNG, JPEG, WebP, GIF and AVIF; no file is left behind then.
         """
-        suffix = _SUFFIXES.get(media_type)
+        suffix = SUFFIXES.get(media_type)
         if suffix is None:
             raise StorageError(f"will not store {media_type!r}: not an image type that browsers show")
         # Not abandoned when cancelled: a thread that writes on after its caller has gone would surprise.

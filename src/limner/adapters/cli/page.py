@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import mimetypes
 import re
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from string import Template
 from markdown_it import MarkdownIt
 
 from limner.adapters.cli.outputs import Outputs
+from limner.adapters.image_folder import SUFFIXES
 from limner.text import (
     ImageMatch,
     PromptMatch,
@@ -25,6 +25,9 @@ from limner.text import (
     find_images,
 )
 from limner.text.layout import GUARD
+
+MEDIA_TYPES = {suffix: media_type for media_type, suffix in SUFFIXES.items()}
+"""By what a stored image's name ends in; the standard library's own table has no WebP before Python 3.13."""
 
 FOOTER = "Illustrated by Limner"
 
@@ -85,7 +88,7 @@ class _Pictures:
     def tag(self, number: int) -> str:
         """The image as `<img>` with its bytes inside."""
         file = self._files[number]
-        media_type = mimetypes.guess_type(file.name)[0] or "image/png"
+        media_type = MEDIA_TYPES[file.suffix]
         data = base64.b64encode(file.read_bytes()).decode()
         return f'<img src="data:{media_type};base64,{data}" alt="{self._caption(number)}">'
 
