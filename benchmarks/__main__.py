@@ -15,6 +15,7 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from rich.console import Console
 from rich.table import Table
@@ -102,8 +103,8 @@ def bench_streaming(console: Console) -> None:
         if scan_incrementally(chunks) != expected:
             sys.exit("the two scans do not agree; these numbers would mean nothing")
         ours, theirs = in_turns(
-            lambda c=chunks: scan_incrementally(c),  # type: ignore[misc]
-            lambda c=chunks: scan_whole_on_every_chunk(c),  # type: ignore[misc]
+            partial(scan_incrementally, chunks),
+            partial(scan_whole_on_every_chunk, chunks),
             rounds=3,
         )
         table.add_row(
@@ -115,7 +116,7 @@ def bench_streaming(console: Console) -> None:
         )
     for length in (125_000, 250_000, 500_000, 1_000_000):
         chunks = chunks_of(message(length))
-        (ours,) = in_turns(lambda c=chunks: scan_incrementally(c))  # type: ignore[misc]
+        (ours,) = in_turns(partial(scan_incrementally, chunks))
         table.add_row(
             f"{length // 1000} kB", f"{len(chunks):,}", f"{ours / len(chunks) * 1e6:.2f} µs", "not run", ""
         )
@@ -170,7 +171,7 @@ def bench_events(console: Console) -> None:
         "Limner's table: the same transition", f"{ours * 1e6:.2f} µs", f"{theirs / ours:,.0f} × faster"
     )
     for label, session, event in _whole_events():
-        (time_taken,) = in_turns(_times(2_000, lambda s=session, e=event: handle(s, e, 50)))  # type: ignore[misc]
+        (time_taken,) = in_turns(_times(2_000, partial(handle, session, event, 50)))
         each = time_taken / 2_000
         table.add_row(label, f"{each * 1e6:.1f} µs", f"{theirs / each:,.0f} × faster")
     console.print(table)

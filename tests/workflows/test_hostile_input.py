@@ -139,3 +139,21 @@ async def test_a_users_pattern_that_backtracks_without_bound_does_not_hang_the_s
     async with Studio(patterns=patterns) as studio:
         result = await studio.illustrate("m", f"{'a' * 5_000} {tag('a cat')}", 1_000)
         assert len(result.placed) == 1
+
+
+async def test_a_slow_pattern_of_the_hosts_does_not_stop_a_seal_or_a_click():
+    text = "<p:" + "a" * 40 + ' <img_prompt="a cat">'
+    async with Studio(patterns=[*DEFAULT_PATTERNS, r"<p:((?:a|a)*)>"]) as studio:
+        await studio.limner.seal("m", text)
+        assert len((await studio.limner.finished("m")).placed) == 1
+        await studio.limner.regenerate("m", (await studio.urls("m"))[0])
+        await studio.tick(2_000)
+        assert len((await studio.limner.finished("m")).placed) == 1
+
+
+async def test_a_stored_message_with_very_many_tags_is_looked_through_in_one_pass():
+    text = "".join(f"{tag(str(number))}" for number in range(20_000))
+    async with Studio(max_concurrent=50, max_per_message=50, hold=True) as studio:
+        await studio.limner.seal("m", text)
+        assert studio.limner.counts("m").total == 1_000
+        await studio.limner.cancel("m")

@@ -22,15 +22,15 @@ class CallableGenerator:
 
     def __init__(self, paint: PromptPainter) -> None:
         self._paint: RequestPainter = lambda request, _: paint(request.prompt)
-        self._name = getattr(paint, "__name__", type(paint).__name__)
+        self._name = _name_of(paint)
         self.capabilities = Capabilities()
 
     @classmethod
     def with_request(cls, paint: RequestPainter, *, capabilities: Capabilities | None = None) -> Self:
         """A generator from `paint(request, report)`; `capabilities` says what it reports."""
-        generator = cls(_never_called)
+        generator = cls.__new__(cls)
         generator._paint = paint
-        generator._name = getattr(paint, "__name__", type(paint).__name__)
+        generator._name = _name_of(paint)
         generator.capabilities = capabilities or Capabilities()
         return generator
 
@@ -58,5 +58,6 @@ class CallableGenerator:
         """Nothing to release: the function is the caller's."""
 
 
-async def _never_called(prompt: str) -> bytes:
-    raise NotImplementedError(prompt)
+def _name_of(paint: object) -> str:
+    name = getattr(paint, "__name__", type(paint).__name__)
+    return str(name)

@@ -22,7 +22,7 @@ from limner.adapters.inspection import PillowInspector
 from limner.adapters.local_engine import LocalEngine
 from limner.adapters.memory_journal import MemoryJournal
 from limner.adapters.message_sqlite import SQLiteMessageStore
-from limner.errors import AlreadyRunning, InvalidSetting, LimnerError, NotRunning, UnknownMessage
+from limner.errors import AlreadyRunning, InvalidSetting, LimnerError, NotRunning
 from limner.states import InsertionMode, OnDrainTimeout, Session, SessionSettings
 from limner.states.limiter import Limits
 from limner.states.outcome import Counts, Result
@@ -277,10 +277,7 @@ class Limner:
         """
         self._check_call(message_id)
         if self.manager.stream(message_id) is None and text is None:
-            stored = await self.store.read(message_id)
-            if stored is None:
-                raise UnknownMessage(message_id)
-            text = stored.text
+            text = await self.manager.read_text(message_id)
         stream = await self.manager.open_stream(message_id)
         await stream.seal(text)
 

@@ -15,6 +15,7 @@ from limner.errors import (
     CallerError,
     EventRefused,
     NotRunning,
+    PatternTooSlow,
     StorageError,
     UnknownImage,
     UnknownMessage,
@@ -37,6 +38,7 @@ from limner.states.message import Step, refuse_late_text, refuse_regeneration_du
 from limner.states.outcome import Result, result_of
 from limner.text import Profile, PromptPatterns, find_images, normalise_url, same_url
 from limner.workflows.clock import Alarm
+from limner.workflows.host import STORE_TIME_LIMIT_MS, call_host
 from limner.workflows.insertion import deferred_images, insert_deferred_images
 from limner.workflows.logs import brief, log
 from limner.workflows.ports import Engine, Generator, ImageInspector, ImageStore, MessageStore
@@ -179,19 +181,36 @@ class SessionManager:
         if live is not None and node is not None:
             # Its write may just be under way, so the text says nothing certain; the session will decide.
             return node
-        message = await self.store.read(message_id)
-        if message is None:
-            raise UnknownMessage(message_id)
-        standing = [image.src for image in find_images(message.text, self.patterns)]
+        text = await self.read_text(message_id)
+        patterns = self.patterns
+        try:
+            images = find_images(text, patterns)
+        except PatternTooSlow as error:
+            log.warning("pattern_too_slow", pattern=error.pattern, limit_ms=error.limit_ms)
+            patterns = patterns.without_regexes()
+            images = find_images(text, patterns)
+        standing = [image.src for image in images]
         self.registry.note_standing(message_id, standing)
         if node is None:
-            return self.registry.adopt_image(message_id, image_url, message.text, self.patterns)
+            return self.registry.adopt_image(message_id, image_url, text, patterns)
         current = self.registry.successor_of(message_id, image_url)
         if not any(same_url(url, current) for url in standing):
             raise UnknownImage(message_id, image_url)
         return node
 
     # --- both
+
+    async def read_text(self, message_id: str) -> str:
+        """The message's text as it is stored. Raises `UnknownMessage`, `StorageError`."""
+        try:
+            message = await call_host(self.store.read(message_id), STORE_TIME_LIMIT_MS)
+        except StorageError:
+            raise
+        except Exception as error:  # a host's own store may raise anything
+            raise StorageError(f"message {message_id!r} could not be read: {brief(error)}") from error
+        if message is None:
+            raise UnknownMessage(message_id)
+        return message.text
 
     async def cancel_session(self, message_id: str, reason: str = "cancelled by request") -> Result:
         """Cancel the message's live session; no image of it will be inserted.

@@ -267,9 +267,11 @@ class MessageStream:
         matches = scan(text, self._patterns)
         images = images_between(text, matches)
         self._registry.note_standing(self.message_id, (image.src for image in images))
-        waiting = without_images(text, matches, images)
+        waiting = {match.start for match in without_images(text, matches, images)}
         self._illustrated = {
-            self._registry.register(self.message_id, match).id for match in matches if match not in waiting
+            self._registry.register(self.message_id, match).id
+            for match in matches
+            if match.start not in waiting
         }
 
     async def _seal(self, final_text: str | None) -> None:
@@ -279,7 +281,8 @@ class MessageStream:
         try:
             text = await self._settle_text(final_text)
         except Exception as error:  # noqa: BLE001 - a host's own store may raise anything
-            self._error = error if isinstance(error, StorageError) else StorageError(brief(error))
+            told = f"message {self.message_id!r} could not be read or saved: {brief(error)}"
+            self._error = error if isinstance(error, StorageError) else StorageError(told)
             log.warning("store_failed", message_id=self.message_id, error=brief(error))
             text = self.text if final_text is None else final_text
         if self.muted:
