@@ -9,6 +9,7 @@ from typing import Any, Self
 import anyio
 import anyio.lowlevel
 
+from limner.adapters.journal_memory import MemoryJournal
 from limner.adapters.limner import Limner
 from limner.adapters.message_memory import MemoryMessageStore
 from limner.errors import NotAnImage
@@ -120,6 +121,7 @@ class Studio:
                 "images": self.images,
                 "inspector": FakeInspector(),
                 "clock": self.clock,
+                "journal": MemoryJournal(),
                 "shutdown_timeout_ms": 0,
                 **settings,
             },

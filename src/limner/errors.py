@@ -169,6 +169,18 @@ class AlreadyRunning(CallerError, RuntimeError):
     hint = "Enter it once and share it, or make another."
 
 
+class JournalInUse(CallerError, RuntimeError):
+    """Another Limner, in this process or another one, has the journal open.
+
+    Two of them on one journal would both paint and write the same sessions.
+    """
+
+    kind = "journal_in_use"
+    hint = (
+        "Stop the other one, give each process a journal of its own, or wait for it: journal_in_use='wait'."
+    )
+
+
 # --- the backend's
 
 
@@ -206,6 +218,13 @@ class Unavailable(BackendError):
 
     kind = "unavailable"
     hint = "Check that the service runs and that its address is right."
+
+
+class JobLost(BackendError):
+    """The service does not know the job any more that it was asked for again; it is started anew."""
+
+    kind = "job_lost"
+    hint = "Nothing to do; if it comes often, the service forgets its jobs too soon."
 
 
 class NoBalance(BackendError):
@@ -279,6 +298,30 @@ class MessageGone(StorageError):
 
     kind = "message_gone"
     hint = "The images stay listed as unplaced."
+
+
+class JournalUnreadable(StorageError):
+    """The journal cannot be worked with as it is. It was left as it was.
+
+    Raised as it is for a file that is no journal of Limner's.
+    """
+
+    kind = "journal_unreadable"
+    hint = "Name another file."
+
+
+class JournalDamaged(JournalUnreadable):
+    """The journal's file is cut short or damaged."""
+
+    kind = "journal_damaged"
+    hint = "`limner sessions --journal FILE` lists what can still be read. To start anew, move the file away."
+
+
+class JournalTooNew(JournalUnreadable):
+    """The journal was written by a newer Limner, in a format that this one does not know."""
+
+    kind = "journal_too_new"
+    hint = "Use the newer Limner, or name another file."
 
 
 # --- ours

@@ -53,8 +53,13 @@ class Progress:
     def __init__(self) -> None:
         self.fractions: list[float] = []
         self.previews: list[bytes] = []
+        self.job_ids: list[str] = []
 
-    def __call__(self, fraction: float | None = None, preview: bytes | None = None) -> None:
+    def __call__(
+        self, fraction: float | None = None, preview: bytes | None = None, job_id: str | None = None
+    ) -> None:
+        if job_id is not None:
+            self.job_ids.append(job_id)
         if fraction is not None:
             self.fractions.append(fraction)
         if preview is not None:

@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 import limner
 from limner.adapters.callable import CallableGenerator
+from limner.adapters.journal_memory import MemoryJournal
 from limner.adapters.limner import Limner
 from limner.adapters.message_sqlite import SQLiteMessageStore
 from limner.adapters.sketch import SketchGenerator
@@ -30,6 +31,7 @@ def made(**settings: Any) -> Limner:
         **{
             "generator": FakePainter(),
             "store": ScriptedStore(),
+            "journal": MemoryJournal(),
             "images": FakeImageStore(),
             "inspector": FakeInspector(),
             **settings,
@@ -336,7 +338,7 @@ async def test_what_is_no_address_or_no_text_is_refused_at_once():
         ({"store": "chat.sqlite3"}, r"it has no read\(\)"),
         ({"store": ScriptedStore}, "it is a class"),
         ({"images": "static"}, r"it has no put\(\)"),
-        ({"journal": object()}, r"it has no append\(\)"),
+        ({"journal": object()}, r"it has no open\(\)"),
         ({"inspector": {}}, r"it has no inspect\(\)"),
         ({"shutdown_timeout_ms": "soon"}, "shutdown_timeout_ms must be a whole number"),
     ],

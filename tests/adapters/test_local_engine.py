@@ -9,8 +9,8 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from limner.adapters.journal_memory import MemoryJournal
 from limner.adapters.local_engine import LocalEngine
-from limner.adapters.memory_journal import MemoryJournal
 from limner.errors import (
     CancelTooLate,
     EventRefused,
@@ -21,6 +21,7 @@ from limner.errors import (
     StorageError,
 )
 from limner.states import (
+    PROCESS_RESTARTED,
     CancelRequested,
     FoundPrompt,
     Generate,
@@ -66,10 +67,10 @@ class SlowJournal(MemoryJournal):
 class Bench:
     """An engine that runs, with somebody who listens."""
 
-    def __init__(self, settings: SessionSettings | None = None) -> None:
+    def __init__(self, settings: SessionSettings | None = None, journal: SlowJournal | None = None) -> None:
         self.clock = ManualClock(0)
         self.alarm = Alarm(self.clock)
-        self.journal = SlowJournal()
+        self.journal = journal or SlowJournal()
         self.engine = LocalEngine(self.journal, self.alarm, settings)
         self.steps: list[Step] = []
 
@@ -89,8 +90,10 @@ class Bench:
 
 
 @asynccontextmanager
-async def running(settings: SessionSettings | None = None) -> AsyncIterator[Bench]:
-    bench = Bench(settings)
+async def running(
+    settings: SessionSettings | None = None, bench: Bench | None = None
+) -> AsyncIterator[Bench]:
+    bench = bench or Bench(settings)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(bench.engine.run, bench)
         yield bench
@@ -265,18 +268,198 @@ def test_settings_that_cannot_be_meant_are_refused_at_once():
 # --- a journal that fails, an engine that stops
 
 
-@pytest.mark.parametrize("error", [StorageError("disk full"), OSError("disk full"), KeyError("disk full")])
-async def test_what_cannot_be_committed_is_told_to_the_caller_and_its_commands_are_not_performed(
-    error: Exception,
-):
+FULL = [StorageError("disk full"), OSError("disk full"), KeyError("disk full")]
+
+
+@pytest.mark.parametrize("error", FULL)
+async def test_a_request_that_cannot_be_committed_is_told_to_the_caller_and_did_not_happen(error: Exception):
     async with running() as bench:
-        await bench.engine.post("m", StreamStarted())
+        before = await bench.engine.post("m", CLICK)
+        bench.steps.clear()
         bench.journal.errors = [error]
         with pytest.raises(StorageError, match="disk full"):
-            await bench.engine.post("m", PromptFound(CAT))
-        assert bench.commands == []
-        # The engine goes on for the others.
-        await bench.engine.post("n", StreamStarted())
+            await bench.engine.post("m", CancelRequested())
+        assert bench.engine.live_session("m") == before
+        assert bench.steps == []
+        bench.journal.errors = [error]
+        with pytest.raises(StorageError, match="disk full"):
+            await bench.engine.post("n", StreamStarted())
+        assert bench.engine.live_session("n") is None
+        # The engine goes on at once, for them and for others.
+        assert (await bench.engine.post("n", StreamStarted())).state == "streaming"
+
+
+@pytest.mark.parametrize("error", FULL)
+async def test_a_fact_that_cannot_be_committed_waits_until_it_can(error: Exception):
+    async with running() as bench, anyio.create_task_group() as tasks:
+        await bench.engine.post("m", StreamStarted())
+        bench.journal.errors = [error] * 3
+        tasks.start_soon(bench.engine.post, "m", PromptFound(CAT))
+        for pause in (100, 200, 499):
+            await bench.tick(pause)
+            assert bench.commands == []
+        await bench.tick(1)
+        assert bench.commands == [Generate("1")]
+        assert [record.event for record in bench.journal.records] == [StreamStarted(), PromptFound(CAT)]
+
+
+async def test_the_pauses_of_a_journal_that_stays_broken_grow_to_five_seconds():
+    async with running() as bench, anyio.create_task_group() as tasks:
+        await bench.engine.post("m", StreamStarted())
+        bench.journal.errors = [OSError("gone")] * 10
+        tasks.start_soon(bench.engine.post, "m", PromptFound(CAT))
+        tries = []
+        for _ in range(40):
+            await bench.tick(1_000)
+            tries.append(10 - len(bench.journal.errors))
+        assert tries[9] < 8
+        assert tries[-1] == 10
+        assert bench.commands == [Generate("1")]
+
+
+async def test_what_stands_behind_a_refused_request_is_handled_without_it():
+    async with running() as bench, anyio.create_task_group() as tasks:
+        await bench.engine.post("m", StreamStarted())
+        await bench.engine.post("m", PromptFound(CAT))
+        bench.steps.clear()
+        refused: list[str] = []
+
+        async def cancel() -> None:
+            with pytest.raises(StorageError) as error:
+                await bench.engine.post("m", CancelRequested())
+            refused.append(str(error.value))
+
+        bench.journal.gate = anyio.Event()
+        bench.journal.errors = [StorageError("disk full")]
+        tasks.start_soon(cancel)
+        await settle()
+        assert bench.engine.live_session("m") is None  # as far as memory had got
+        tasks.start_soon(bench.engine.post, "n", StreamStarted())
+        await settle()
+        bench.journal.gate.set()
+        await settle()
+        live = bench.engine.live_session("m")
+        assert live is not None
+        assert live.state == "streaming"
+        assert refused == ["disk full"]
+        tasks.start_soon(bench.engine.post, "m", GenerationStarted("1"))
+        await bench.tick(100)
+        # What had come behind the refused request was not part of the failure.
+        assert [step.event for step in bench.steps] == [StreamStarted(), GenerationStarted("1")]
+
+
+async def test_a_timer_whose_step_was_not_committed_fires_again():
+    async with running() as bench:
+        await bench.engine.post("m", CLICK)
+        bench.journal.errors = [StorageError("disk full")]
+        await bench.tick(2_000)
+        assert [session.state for session in bench.engine.live_sessions()] == ["debouncing"]
+        await bench.tick(0)
+        assert [session.state for session in bench.engine.live_sessions()] == ["draining"]
+        assert [step.session.state for step in bench.steps] == ["debouncing", "draining"]
+
+
+async def test_a_fact_that_has_become_senseless_is_refused_to_whoever_brought_it():
+    async with running() as bench, anyio.create_task_group() as tasks:
+        session = await bench.engine.post("m", CLICK)
+        [prompt_id] = session.prompts
+        told: list[str] = []
+
+        async def start() -> None:
+            with pytest.raises(EventRefused) as refusal:
+                await bench.engine.post("m", GenerationStarted(f"{session.id}.2"), session_id=session.id)
+            told.append(refusal.value.event)
+
+        async def click() -> None:
+            with pytest.raises(StorageError):
+                await bench.engine.post("m", RegenerationRequested("node", "a dog", 0, "other.png"))
+
+        bench.journal.errors = [StorageError("disk full")]
+        bench.journal.gate = anyio.Event()
+        tasks.start_soon(click)
+        await settle()
+        tasks.start_soon(start)  # of a prompt that only the refused click would have brought
+        await settle()
+        bench.journal.gate.set()
+        await settle()
+        # The click's group failed; what stood behind it is handled again without it.
+        assert told == ["generation_started"]
+        live = bench.engine.live_session("m")
+        assert live is not None
+        assert list(live.prompts) == [prompt_id]
+
+
+async def test_what_stands_in_line_when_the_engine_is_stopped_is_committed_for_the_next_process():
+    bench = Bench()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bench.engine.run, bench)
+        await bench.engine.post("m", StreamStarted())
+        await settle()
+        tasks.cancel_scope.cancel()
+        bench.engine._handle("m", PromptFound(CAT))  # what comes before the engine has noticed
+    [left] = (await bench.journal.open()).live
+    assert [record.event for record in bench.journal.records] == [StreamStarted(), PromptFound(CAT)]
+    assert list(left.prompts) == [CAT.id]
+
+
+# --- taking over what another process left behind
+
+
+async def taken_over(journal: SlowJournal, now: int) -> Bench:
+    """An engine that has opened a journal that another one has filled."""
+    bench = Bench(journal=journal)
+    bench.clock.now = now
+    await bench.engine.open()
+    return bench
+
+
+async def test_sessions_that_were_left_do_not_move_before_they_are_resumed():
+    async with running() as first:
+        left = await first.engine.post("m", CLICK)
+    second = await taken_over(first.journal, 60_000)
+    assert second.engine.live_sessions() == ()
+    assert second.engine.next_deadline() is None
+    async with running(bench=second):
+        [resumed] = await second.engine.resume()
+        assert resumed.id == left.id
+        assert second.engine.live_session("m") == resumed
+        assert second.commands == [Generate(f"{left.id}.1")]
+        assert [record.event for record in second.journal.records][-1] == PROCESS_RESTARTED
+        assert second.engine.next_deadline() == 60_000
+        await second.tick(0)
+        assert [session.state for session in second.engine.live_sessions()] == ["draining"]
+
+
+async def test_time_goes_on_from_the_newest_record_when_the_wall_clock_was_set_back():
+    async with running() as first:
+        first.clock.now = 50_000
+        await first.engine.post("m", CLICK)
+    second = await taken_over(first.journal, 1_000)
+    async with running(bench=second):
+        [resumed] = await second.engine.resume()
+        assert second.engine.next_deadline() == 52_000
+        second.clock.now = 51_000
+        assert second.alarm.clock() == 51_000
+        assert resumed.last_request_at == 50_000
+
+
+async def test_a_restart_that_cannot_be_committed_is_told_to_whoever_resumes():
+    async with running() as first:
+        await first.engine.post("m", CLICK)
+    second = await taken_over(first.journal, 60_000)
+    second.journal.errors = [StorageError("disk full")]
+    async with running(bench=second):
+        with pytest.raises(StorageError, match="disk full"):
+            await second.engine.resume()
+
+
+async def test_past_sessions_are_those_of_the_journal():
+    async with running() as bench:
+        await bench.engine.post("m", CLICK)
+        ended = await bench.engine.post("m", CancelRequested())
+        await bench.engine.post("other", CLICK)
+        assert await bench.engine.past_sessions("m") == [ended]
+        assert await bench.engine.past_sessions("other") == []
 
 
 async def test_who_waits_for_a_commit_when_the_engine_stops_is_told_so():

@@ -18,6 +18,7 @@ import anyio.lowlevel
 import pytest
 import structlog
 
+from limner.adapters.journal_memory import MemoryJournal
 from limner.adapters.limner import Limner
 from limner.adapters.message_memory import MemoryMessageStore
 from limner.errors import CallerError, Moderated, StorageError, Unavailable
@@ -254,6 +255,7 @@ async def scenario(seed: int, plant: Callable[[Limner, Store], None] = nothing_p
         painter,
         store=store,
         images=images,
+        journal=MemoryJournal(),
         inspector=Inspector(),
         max_concurrent=dice.of("limits").randint(1, 4),
         max_per_message=2,

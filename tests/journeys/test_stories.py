@@ -50,6 +50,7 @@ class Desk:
             self.painter,
             store=self.store,
             images=FolderImageStore(folder / "images"),
+            journal=folder / "journal.sqlite3",
             clock=self.clock,
             **settings,
         )

@@ -13,6 +13,7 @@ from limner.states import (
     PROMPT,
     SESSION,
     CancelRequested,
+    GenerationAccepted,
     GenerationFailed,
     GenerationSucceeded,
     Image,
@@ -35,7 +36,7 @@ from limner.states import (
     TimerKind,
 )
 from limner.states.compiler import StrictChart
-from limner.states.prompt import PromptDraft, may_retry
+from limner.states.prompt import PromptDraft, may_begin_again, may_retry
 from limner.states.session import SessionDraft
 from limner.states.table import Table
 from tests.states.story import LASTING, PASSING, click, found
@@ -134,15 +135,30 @@ def session_cases(event: str) -> list[tuple[Session, object]]:
 RETRY_OUTCOMES = list(product([PASSING, LASTING], [1, 3], [0, 119_999]))
 """Kind of failure × attempts used of three × milliseconds used of the image's limit."""
 
+RESTARTS = (0, 3)
+"""How often the end of a process has cut the image off, of three times at most."""
 
-def prompt_in(state: str, attempt: int, spent_ms: int) -> Session:
+
+def prompt_in(state: str, attempt: int, spent_ms: int, restarts: int = 0) -> Session:
     """A draining session with one prompt in `state`, with the timers that it needs."""
     timers = [Timer(NOW + 9, TimerKind.DRAIN)]
     if state == "generating":
         timers.append(Timer(NOW + 5, TimerKind.IMAGE, "p"))
     if state == "waiting":
         timers.append(Timer(NOW + 5, TimerKind.BACKOFF, "p"))
-    prompt = Prompt("p", "p", "t", 0, 1, state, attempt=attempt, started_at=NOW, spent_ms=spent_ms)
+    prompt = Prompt(
+        "p",
+        "p",
+        "t",
+        0,
+        1,
+        state,
+        attempt=attempt,
+        started_at=NOW,
+        spent_ms=spent_ms,
+        job_id="job",
+        restarts=restarts,
+    )
     return Session(
         "s",
         "m",
@@ -160,6 +176,8 @@ def prompt_cause(event: str, problem: Problem) -> object:
     """What comes with the event."""
     if event == "generation_failed":
         return GenerationFailed("p", problem)
+    if event == "generation_accepted":
+        return GenerationAccepted("p", "another job")
     return GenerationSucceeded("p", Image("new")) if event == "generation_succeeded" else None
 
 
@@ -190,8 +208,8 @@ def test_chart_and_table_do_the_same_to_a_session(state: str, event: str):
 @pytest.mark.parametrize("event", PROMPT.events)
 @pytest.mark.parametrize("state", PROMPT.states)
 def test_chart_and_table_do_the_same_to_a_prompt(state: str, event: str):
-    for problem, attempt, spent_ms in RETRY_OUTCOMES:
-        session = prompt_in(state, attempt, spent_ms)
+    for (problem, attempt, spent_ms), restarts in product(RETRY_OUTCOMES, RESTARTS):
+        session = prompt_in(state, attempt, spent_ms, restarts)
         cause = prompt_cause(event, problem)
         results = []
         for owner, step, machine in zip(
@@ -223,8 +241,19 @@ def test_every_condition_of_the_retry_guard_decides_once():
 
     outcomes = {case: allowed(*case) for case in RETRY_OUTCOMES}
     assert [case for case, value in outcomes.items() if value] == [(PASSING, 1, 0)]
+
+
+def test_the_guard_of_a_new_beginning_took_both_values():
+    drafts = [
+        PromptDraft(session.prompts["p"], SessionDraft(session, NOW))
+        for session in (prompt_in("generating", 1, 0, restarts) for restarts in RESTARTS)
+    ]
+    assert [may_begin_again(draft, None) for draft in drafts] == [True, False]
+
+
+def test_no_guard_of_the_prompt_is_left_out_here():
     guards = {guard for rows in PROMPT.rows.values() for row in rows for guard, _ in row.guards}
-    assert guards == {may_retry}
+    assert guards == {may_retry, may_begin_again}
 
 
 @pytest.mark.parametrize(("chart", "table"), [(SessionMachine, SESSION), (PromptMachine, PROMPT)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import anyio
 import pytest
 from structlog.testing import capture_logs
 
@@ -11,7 +12,9 @@ from limner.text import HTML, DeferredImage, compile_patterns, strip_illustratio
 from limner.workflows.clock import Alarm
 from limner.workflows.insertion import (
     MAX_CONFLICTS,
+    REMOVED,
     STORE_RETRIES_MS,
+    Insertion,
     insert_deferred_images,
     plan_insertion,
 )
@@ -138,6 +141,85 @@ async def test_a_write_that_was_done_although_the_store_reported_an_error_is_fou
     outcome = await insert(store, CAT, DOG)
     assert isinstance(outcome, InsertionWritten)
     assert len(outcome.placed) == 2
+    assert len(store.written) == 1
+
+
+# --- a write that may have happened already
+
+
+def plan_again(text: str, *images: DeferredImage, may_be_written: bool = True) -> Insertion:
+    return plan_insertion(
+        StoredMessage(text, "1"),
+        images,
+        patterns=PATTERNS,
+        profile=HTML,
+        replaced={},
+        may_be_written=may_be_written,
+    )
+
+
+def illustrated(*images: DeferredImage) -> str:
+    plan = plan_again(STORY, *images)
+    assert plan.text is not None
+    return plan.text
+
+
+def test_a_write_that_did_not_happen_is_made():
+    assert plan_again(STORY, CAT, DOG) == plan_again(STORY, CAT, DOG, may_be_written=False)
+
+
+def test_a_write_that_happened_is_found_by_its_images():
+    plan = plan_again(illustrated(CAT, DOG), CAT, DOG)
+    assert plan.text is None
+    assert isinstance(plan.outcome, InsertionWritten)
+    assert [image.prompt_id for image in plan.outcome.placed] == ["1", "2"]
+
+
+def test_an_image_that_was_taken_out_after_the_write_is_not_put_back():
+    only_dog = illustrated(DOG)  # what a person leaves who takes the cat out
+    plan = plan_again(only_dog, CAT, DOG)
+    assert plan.text is None
+    assert isinstance(plan.outcome, InsertionWritten)
+    assert [image.prompt_id for image in plan.outcome.placed] == ["2"]
+    assert [(image.prompt_id, image.reason) for image in plan.outcome.unplaced] == [("1", REMOVED)]
+
+
+def test_where_the_write_cannot_have_happened_a_standing_image_keeps_no_other_out():
+    # A host may show finished images in its text by itself.
+    plan = plan_again(illustrated(DOG), CAT, DOG, may_be_written=False)
+    assert plan.text is not None
+    assert isinstance(plan.outcome, InsertionWritten)
+    assert len(plan.outcome.placed) == 2
+
+
+async def test_an_edit_after_a_write_whose_answer_was_lost_is_kept():
+    class Broken(ScriptedStore):
+        async def write(self, message_id: str, text: str, *, expected: str | None) -> str:
+            await super().write(message_id, text, expected=expected)
+            await self.edit(message_id, f"Edited. {illustrated(DOG)}")
+            raise ConnectionResetError
+
+    store = Broken({"m": STORY})
+    clock = ManualClock()
+    alarm = Alarm(clock)
+    outcomes = []
+
+    async def run() -> None:
+        outcomes.append(
+            await insert_deferred_images(
+                store, "m", [CAT, DOG], patterns=PATTERNS, profile=HTML, replaced={}, alarm=alarm
+            )
+        )
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run)
+        await settle()
+        clock.tick(STORE_RETRIES_MS[0])
+        alarm.ring()
+        await settle()
+    [outcome] = outcomes
+    assert isinstance(outcome, InsertionWritten)
+    assert [image.reason for image in outcome.unplaced] == [REMOVED]
     assert len(store.written) == 1
 
 

@@ -11,6 +11,7 @@ import anyio.lowlevel
 import pytest
 from structlog.testing import capture_logs
 
+from limner.adapters.journal_memory import MemoryJournal
 from limner.adapters.limner import Limner
 from limner.errors import (
     MessageBusy,
@@ -674,6 +675,12 @@ async def test_of_several_streams_that_begin_at_once_the_last_one_lives_and_the_
 
 
 async def test_outside_of_its_block_nothing_begins():
-    limner = Limner(FakePainter(), store=ScriptedStore(), images=FakeImageStore(), inspector=FakeInspector())
+    limner = Limner(
+        FakePainter(),
+        store=ScriptedStore(),
+        images=FakeImageStore(),
+        inspector=FakeInspector(),
+        journal=MemoryJournal(),
+    )
     with pytest.raises(NotRunning):
         await limner.observe("m", STORY)

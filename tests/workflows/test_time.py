@@ -14,6 +14,7 @@ import pytest
 from freezegun import freeze_time
 from freezegun.api import FrozenDateTimeFactory
 
+from limner.adapters.journal_memory import MemoryJournal
 from limner.adapters.limner import Limner
 from limner.errors import NoBalance, RateLimited, Unavailable
 from limner.states import Problem, SessionSettings
@@ -465,6 +466,7 @@ def test_the_running_alarm_wakes_each_deadline_by_itself_and_not_a_millisecond_e
             store=store,
             images=FakeImageStore(),
             inspector=FakeInspector(),
+            journal=MemoryJournal(),
             clock=virtual_milliseconds,
         ) as limner:
             start = virtual_milliseconds()

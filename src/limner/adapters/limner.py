@@ -19,8 +19,8 @@ from limner.adapters.callable import CallableGenerator
 from limner.adapters.factory import generator_from
 from limner.adapters.image_folder import FolderImageStore
 from limner.adapters.inspection import PillowInspector
+from limner.adapters.journal_sqlite import Durability, SQLiteJournal, WhenInUse
 from limner.adapters.local_engine import LocalEngine
-from limner.adapters.memory_journal import MemoryJournal
 from limner.adapters.message_sqlite import SQLiteMessageStore
 from limner.errors import AlreadyRunning, InvalidSetting, LimnerError, NotRunning
 from limner.states import InsertionMode, OnDrainTimeout, Session, SessionSettings
@@ -32,6 +32,7 @@ from limner.workflows.clock import Alarm, Clock, WallClock
 from limner.workflows.logs import log
 from limner.workflows.ports import Generator, ImageInspector, ImageStore, Journal, MessageStore
 from limner.workflows.progress import ProgressEvent
+from limner.workflows.recovery import RecoveryReport
 from limner.workflows.session_manager import SessionManager
 from limner.workflows.streaming import POLL_INTERVAL_MS, StreamingMonitor
 
@@ -48,7 +49,9 @@ class Limner:
       API, `"openai=URL"`, any `async def paint(prompt) -> bytes`, or any `limner.workflows.ports.Generator`.
     * `store`: where the messages are; without one, a SQLite file in `data_dir`.
     * `images`: where finished images go; without one, a folder in `data_dir`, with `file:` addresses.
-    * `journal`: where events are kept; without one, in memory.
+    * `journal`: where events are kept: a file's path, or any `limner.workflows.ports.Journal`; without one,
+      a SQLite file in `data_dir`. `durability` and `journal_in_use` are those of
+      `limner.adapters.journal_sqlite.SQLiteJournal`, for a path.
 
     What and how:
 
@@ -56,7 +59,7 @@ class Limner:
     * `profile`: how an image is written, `"html"` or `"markdown"`.
     * `max_concurrent`, `max_per_message`, `min_interval_ms`: the one global limit, see `set_limits`.
     * `debounce_ms`, `drain_timeout_ms`, `image_timeout_ms`, `max_attempts`, `backoff_ms`,
-      `on_drain_timeout`: see `limner.states.SessionSettings`. Times are milliseconds.
+      `on_drain_timeout`, `max_restarts`: see `limner.states.SessionSettings`. Times are milliseconds.
     * `shutdown_timeout_ms`: how long leaving the block waits for sessions that have begun to finish.
 
     Raises `InvalidSetting` or `InvalidPattern` at once for what cannot be meant.
@@ -68,7 +71,9 @@ class Limner:
         *,
         store: MessageStore | None = None,
         images: ImageStore | None = None,
-        journal: Journal | None = None,
+        journal: Journal | str | Path | None = None,
+        durability: Durability = "power-loss",
+        journal_in_use: WhenInUse = "refuse",
         data_dir: str | Path = "limner-data",
         patterns: Iterable[str | TagPattern] = DEFAULT_PATTERNS,
         in_code_fences: bool = True,
@@ -83,6 +88,7 @@ class Limner:
         max_attempts: int = 3,
         backoff_ms: int = 1_000,
         on_drain_timeout: OnDrainTimeout | Literal["fail", "insert"] = "fail",
+        max_restarts: int = 3,
         shutdown_timeout_ms: int = 30_000,
         clock: Clock | None = None,
     ) -> None:
@@ -95,6 +101,7 @@ class Limner:
             max_attempts=max_attempts,
             backoff_ms=backoff_ms,
             on_drain_timeout=OnDrainTimeout(on_drain_timeout),
+            max_restarts=max_restarts,
         ).check()
         limits = Limits(max_concurrent, max_per_message, min_interval_ms).check()
         folder = Path(data_dir)
@@ -102,7 +109,10 @@ class Limner:
         self.generator = self._generator(generator)
         _check_port("store", store, "read", "write")
         _check_port("images", images, "put")
-        _check_port("journal", journal, "append")
+        if journal is None or isinstance(journal, (str, Path)):
+            path = folder / "journal.sqlite3" if journal is None else journal
+            journal = SQLiteJournal(path, durability=durability, in_use=journal_in_use)
+        _check_port("journal", journal, "open", "append", "past_sessions", "aclose")
         _check_port("inspector", inspector, "inspect", "thumbnail")
         if store is None:
             store = SQLiteMessageStore(folder / "messages.sqlite3")
@@ -110,7 +120,7 @@ class Limner:
         self.store = store
         self.alarm = Alarm(clock or WallClock())
         self.manager = SessionManager(
-            engine=LocalEngine(journal or MemoryJournal(), self.alarm, settings),
+            engine=LocalEngine(journal, self.alarm, settings),
             generator=self.generator,
             inspector=inspector or PillowInspector(),
             images=images or FolderImageStore(folder / "images"),
@@ -124,6 +134,8 @@ class Limner:
         self._shutdown_timeout_ms = shutdown_timeout_ms
         self._exit = AsyncExitStack()
         self._tasks: anyio.abc.TaskGroup | None = None
+        self.recovered = RecoveryReport()
+        """What the last start found in the journal."""
 
     def _generator(self, given: Generator | Painter | str) -> Generator:
         if isinstance(given, str):
@@ -137,13 +149,17 @@ class Limner:
         raise InvalidSetting(f"generator must be a name, a coroutine function or a Generator, not {given!r}")
 
     async def __aenter__(self) -> Self:
+        """Start, after taking over what an earlier process left in the journal; see `recovered`.
+
+        Raises `JournalInUse`, `JournalDamaged`, `JournalTooNew`, `JournalUnreadable`, `StorageError`.
+        """
         if self._tasks is not None:
             raise AlreadyRunning("this Limner is running already")
         async with AsyncExitStack() as stack:
             for part in self._own:
                 stack.push_async_callback(_close, part)
             tasks = await stack.enter_async_context(anyio.create_task_group())
-            await tasks.start(self.manager.run)
+            self.recovered = await tasks.start(self.manager.run)
             self._exit = stack.pop_all()
         self._tasks = tasks
         return self
@@ -289,7 +305,7 @@ class Limner:
         Gives the last session's result where none is live. Raises `UnknownMessage`.
         """
         self._check_call(message_id, tracked=True)
-        return await self.manager.progress.wait_ended(message_id)
+        return await self.manager.wait_ended(message_id)
 
     async def regenerate(
         self,
@@ -331,7 +347,7 @@ class Limner:
         `UnknownMessage` at the first step (without `follow`).
         """
         self._check_call(message_id, tracked=True)
-        return self.manager.progress.events(message_id, follow=follow)
+        return self.manager.progress.events(message_id, follow=follow, remember=self.manager.remember)
 
     # --- the whole
 

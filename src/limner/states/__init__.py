@@ -3,18 +3,21 @@
 Read `session` first (the theory is at its head), then `prompt`, then `core`, which couples the two.
 """
 
-from limner.states.commands import Abort, Command, Generate, InsertImages
+from limner.states.commands import Abort, Command, Generate, InsertImages, SealStored
 from limner.states.core import handle, is_final, next_deadline
 from limner.states.events import (
+    PROCESS_RESTARTED,
     TIME_PASSED,
     CancelRequested,
     Event,
+    GenerationAccepted,
     GenerationFailed,
     GenerationStarted,
     GenerationSucceeded,
     InsertionFailed,
     InsertionWritten,
     MessageVanished,
+    ProcessRestarted,
     PromptFound,
     RegenerationRequested,
     StreamEnded,
@@ -40,6 +43,7 @@ from limner.states.values import (
 )
 
 __all__ = [
+    "PROCESS_RESTARTED",
     "PROMPT",
     "SESSION",
     "SETTLED",
@@ -50,6 +54,7 @@ __all__ = [
     "Event",
     "FoundPrompt",
     "Generate",
+    "GenerationAccepted",
     "GenerationFailed",
     "GenerationStarted",
     "GenerationSucceeded",
@@ -62,10 +67,12 @@ __all__ = [
     "OnDrainTimeout",
     "PlacedImage",
     "Problem",
+    "ProcessRestarted",
     "Prompt",
     "PromptFound",
     "PromptMachine",
     "RegenerationRequested",
+    "SealStored",
     "Session",
     "SessionKind",
     "SessionMachine",

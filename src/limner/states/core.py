@@ -12,9 +12,11 @@ from limner.states.commands import Command
 from limner.states.events import (
     CancelRequested,
     Event,
+    GenerationAccepted,
     GenerationFailed,
     GenerationStarted,
     GenerationSucceeded,
+    ProcessRestarted,
     RegenerationRequested,
     TimePassed,
 )
@@ -29,13 +31,15 @@ def handle(session: Session, event: Event, now: int) -> tuple[Session, tuple[Com
     """The session after `event` at `now` (ms), and what to do about it, in order.
 
     Timers that are due by `now` run first, each at its own deadline; so it makes no difference into how
-    many calls a stretch of time is split. `TIME_PASSED` runs only those.
+    many calls a stretch of time is split. `TIME_PASSED` runs only those. `PROCESS_RESTARTED` alone comes
+    before them: in the time that no process ran no timer ran either.
 
     Raises `EventRefused` (or its subclass that says more) if the machine has no transition for the event;
     then the given session is still the valid one, and what was due in it is still due.
     """
     draft = SessionDraft(session, now)
-    _run_due_timers(draft, now)
+    if not isinstance(event, ProcessRestarted):
+        _run_due_timers(draft, now)
     if not isinstance(event, TimePassed):
         draft.now = now
         try:
@@ -56,11 +60,13 @@ def is_final(session: Session) -> bool:
 
 
 def _run(draft: SessionDraft, event: Event) -> None:
-    if isinstance(event, (GenerationStarted, GenerationSucceeded, GenerationFailed)):
+    if isinstance(event, (GenerationStarted, GenerationAccepted, GenerationSucceeded, GenerationFailed)):
         if draft.change_prompt(event.prompt_id, event.name, event):
             _step(draft, "prompt_settled", event)
-    else:
-        _step(draft, event.name, event)
+        return
+    if isinstance(event, ProcessRestarted) and draft.state not in SESSION.final:
+        draft.tell_unsettled(event.name, event)
+    _step(draft, event.name, event)
 
 
 def _step(draft: SessionDraft, name: str, cause: object) -> None:

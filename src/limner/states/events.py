@@ -1,6 +1,6 @@
 """What can happen to a session. Nouns and participles, because an event is a fact, not a request.
 
-`name` is the event's name in `SessionMachine` or, for the three that concern one prompt, in
+`name` is the event's name in `SessionMachine` or, for the four that concern one prompt, in
 `PromptMachine`. Times are not part of an event: they are passed beside it.
 """
 
@@ -56,6 +56,15 @@ class GenerationStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class GenerationAccepted:
+    """The backend has taken the job, under an id by which another process can ask for it, too."""
+
+    name: ClassVar[str] = "generation_accepted"
+    prompt_id: str
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class GenerationSucceeded:
     """The image is made *and stored*; it will never be paid for again."""
 
@@ -106,6 +115,13 @@ class CancelRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class ProcessRestarted:
+    """The process that had the session ended, and another one has it now; nothing that was under way is."""
+
+    name: ClassVar[str] = "process_restarted"
+
+
+@dataclass(frozen=True, slots=True)
 class TimePassed:
     """Nothing happened but the clock; due timers run."""
 
@@ -113,8 +129,9 @@ class TimePassed:
 
 
 TIME_PASSED = TimePassed()
+PROCESS_RESTARTED = ProcessRestarted()
 
-PromptEvent = GenerationStarted | GenerationSucceeded | GenerationFailed
+PromptEvent = GenerationStarted | GenerationAccepted | GenerationSucceeded | GenerationFailed
 SessionEvent = (
     StreamStarted
     | PromptFound
@@ -124,5 +141,6 @@ SessionEvent = (
     | MessageVanished
     | InsertionFailed
     | CancelRequested
+    | ProcessRestarted
 )
 Event = SessionEvent | PromptEvent | TimePassed

@@ -3,7 +3,8 @@
 `explore` starts from an idle session and applies, in every state it reaches, every event that the world can
 bring: prompts found and found again, the text rewritten at its end, clicks and double clicks, attempts that
 succeed, fail for now or fail for good, answers that come too late, each armed timer, the write's three
-outcomes, and a cancel. Breadth first, so that a violation comes with the shortest way to it.
+outcomes, a cancel, and the end of the process at any moment, with a restart behind it. Breadth first, so that
+a violation comes with the shortest way to it.
 
 Two abstractions make the walk finite without hiding anything:
 
@@ -31,21 +32,24 @@ from limner.errors import EventRefused
 from limner.states.commands import InsertImages
 from limner.states.core import handle
 from limner.states.events import (
+    PROCESS_RESTARTED,
     TIME_PASSED,
     CancelRequested,
     Event,
+    GenerationAccepted,
     GenerationFailed,
     GenerationStarted,
     GenerationSucceeded,
     InsertionFailed,
     InsertionWritten,
     MessageVanished,
+    ProcessRestarted,
     PromptFound,
     RegenerationRequested,
     StreamEnded,
     StreamStarted,
 )
-from limner.states.invariants import check_state, check_step, must_take
+from limner.states.invariants import check_state, check_step, must_take, repeats_write
 from limner.states.prompt import SETTLED
 from limner.states.session import SESSION
 from limner.states.values import (
@@ -68,8 +72,18 @@ FAR = 10**12
 
 PASSING = Problem("unavailable", "try again")
 LASTING = Problem("moderated", "never")
-ENVIRONMENT_CHOICES = (PromptFound, RegenerationRequested)
+ENVIRONMENT_CHOICES = (PromptFound, RegenerationRequested, ProcessRestarted)
 """Events that nobody has to bring; without them every run must end."""
+
+MOST_WITH_JOBS = 2
+"""Up to so many prompts the backend gives some jobs an id."""
+
+MOST_BEGUN_AGAIN = 3
+"""Up to so many prompts an image that a restart cuts off is begun again; with more it fails at the first.
+
+What one image carries with it (a job's id, a number of cuts) makes a state another one, for each of the
+prompts; with four prompts the walk would take twelve times as long, to see what three have shown.
+"""
 
 Key = tuple[object, ...]
 
@@ -117,7 +131,9 @@ def explore(
 
     The walk stops early after `max_violations`, since one broken rule usually shows in many states.
     """
-    settings = SessionSettings(max_attempts=2, on_drain_timeout=on_drain_timeout)
+    settings = SessionSettings(
+        max_attempts=2, max_restarts=int(prompts <= MOST_BEGUN_AGAIN), on_drain_timeout=on_drain_timeout
+    )
     report = Exploration(prompts, on_drain_timeout)
     start = _Node(Session("s", "m", kind, settings, 0), 0)
     walk = _Walk(report, prompts, max_violations)
@@ -164,7 +180,7 @@ class _Walk:
             self._check_endings()
 
     def _moves(self, session: Session) -> Iterator[tuple[Event, Session]]:
-        for event in events_for(session, self.prompts):
+        for event in events_for(session, self.prompts, jobs=self.prompts <= MOST_WITH_JOBS):
             yield event, session
         kinds = {(timer.kind, _role(timer, session)): index for index, timer in enumerate(session.timers)}
         for index in kinds.values():
@@ -190,7 +206,9 @@ class _Walk:
             self._note(4, f"{_label(event, session)} changed the session it was given", key)
         for found in check_step(session, event, after, commands, node.inserted_batches):
             self._note(*found, key, _label(event, session))
-        inserted = node.inserted_batches + sum(isinstance(command, InsertImages) for command in commands)
+        inserted = node.inserted_batches
+        if not repeats_write(session, event):
+            inserted += sum(isinstance(command, InsertImages) for command in commands)
         return _Node(_normalised(after), inserted)
 
     def _check_endings(self) -> None:
@@ -217,8 +235,11 @@ class _Walk:
         self.report.violations.append(Violation(invariant, message, tuple(reversed(trace))))
 
 
-def events_for(session: Session, limit: int) -> Iterator[Event]:
-    """Every event that the world can bring to `session`, the senseless ones included (invariant 4)."""
+def events_for(session: Session, limit: int, *, jobs: bool = True) -> Iterator[Event]:
+    """Every event that the world can bring to `session`, the senseless ones included (invariant 4).
+
+    `limit`: no more than so many prompts. `jobs`: the backend may give its jobs ids.
+    """
     known = tuple(
         FoundPrompt(prompt.id, prompt.text, prompt.occurrence)
         for prompt in session.prompts.values()
@@ -241,6 +262,8 @@ def events_for(session: Session, limit: int) -> Iterator[Event]:
         elif room:
             yield RegenerationRequested("n", "text", 0, prompt.target_url, InsertionMode.REPLACE_IMAGE)
         yield GenerationStarted(prompt.id)
+        if jobs:
+            yield GenerationAccepted(prompt.id, "job")
         yield GenerationSucceeded(prompt.id, Image(f"new-{prompt.id}"))
         yield GenerationFailed(prompt.id, PASSING)
         yield GenerationFailed(prompt.id, LASTING)
@@ -262,6 +285,7 @@ def events_for(session: Session, limit: int) -> Iterator[Event]:
     yield MessageVanished()
     yield InsertionFailed(Problem("storage_error", "full"))
     yield CancelRequested()
+    yield PROCESS_RESTARTED
 
 
 def _normalised(session: Session) -> Session:
@@ -301,7 +325,7 @@ def _signature(prompt: Prompt, session: Session) -> Key:
     return (
         prompt.state,
         prompt.batch - session.batch,
-        settled or prompt.attempt,
+        settled or (prompt.attempt, prompt.restarts, prompt.job_id),
         prompt.mode,
         prompt.unplaced_reason is not None,
         prompt.state in {"failed", "waiting"} and prompt.problem is None,
@@ -324,7 +348,7 @@ def _label(event: Event, session: Session) -> str:
         return f"{event.name}({event.prompt.id})"
     if isinstance(event, GenerationFailed):
         return f"{event.name}({event.prompt_id}, {event.problem.kind})"
-    if isinstance(event, (GenerationStarted, GenerationSucceeded)):
+    if isinstance(event, (GenerationStarted, GenerationAccepted, GenerationSucceeded)):
         return f"{event.name}({event.prompt_id})"
     if isinstance(event, StreamEnded):
         return f"{event.name}({', '.join(found.id for found in event.prompts)})"

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from limner.states.commands import Abort, Command, Generate, InsertImages
+from limner.states.commands import Abort, Command, Generate, InsertImages, SealStored
 from limner.states.events import (
     CancelRequested,
     Event,
+    GenerationAccepted,
     GenerationFailed,
     GenerationStarted,
     GenerationSucceeded,
     InsertionFailed,
     InsertionWritten,
     MessageVanished,
+    ProcessRestarted,
     PromptFound,
     RegenerationRequested,
     SessionEvent,
@@ -54,6 +56,7 @@ _WELCOME: dict[type[SessionEvent], tuple[frozenset[str], SessionKind | None]] = 
     MessageVanished: (frozenset({"inserting"}), None),
     InsertionFailed: (frozenset({"inserting"}), None),
     CancelRequested: (frozenset({"idle", "streaming", "debouncing", "draining"}), None),
+    ProcessRestarted: (frozenset({"streaming", "debouncing", "draining", "inserting"}), None),
 }
 """In which states, and for which kind of session, an event must be taken; everywhere else it must not."""
 
@@ -65,7 +68,7 @@ def must_take(session: Session, event: Event) -> bool:
     """
     if isinstance(event, TimePassed):
         return True
-    if isinstance(event, (GenerationStarted, GenerationSucceeded, GenerationFailed)):
+    if isinstance(event, (GenerationStarted, GenerationAccepted, GenerationSucceeded, GenerationFailed)):
         prompt = session.prompts.get(event.prompt_id)
         wanted = "queued" if isinstance(event, GenerationStarted) else "generating"
         return prompt is not None and prompt.state == wanted
@@ -102,8 +105,12 @@ def _check_prompt(prompt: Prompt, session: Session) -> Iterator[Finding]:
         yield 5, f"a {prompt.state} prompt " + ("has an image" if prompt.image else "has no image")
     if prompt.placed is not None and prompt.unplaced_reason is not None:
         yield 5, "an image is both placed and unplaced"
+    if prompt.restarts > session.settings.max_restarts:
+        yield 2, f"begun again after {prompt.restarts} restarts of at most {session.settings.max_restarts}"
     if prompt.attempt > session.settings.max_attempts:
         yield 2, f"attempt {prompt.attempt} of at most {session.settings.max_attempts}"
+    if prompt.state == "waiting" and prompt.job_id is not None:
+        yield 5, "the next attempt would ask for the job that failed"
     if prompt.state in {"failed", "waiting"} and prompt.problem is None:
         yield 5, f"nobody knows why a prompt is {prompt.state}"
     if session.state in SESSION.final:
@@ -141,30 +148,36 @@ def _timers_needed(session: Session) -> Iterator[tuple[TimerKind, str]]:
 def check_step(
     before: Session, event: Event, after: Session, commands: tuple[Command, ...], inserted_batches: int
 ) -> Iterator[Finding]:
-    """What must hold across one step. `inserted_batches` writes were commanded before it.
+    """What must hold across one step. `inserted_batches` writes were commanded before it, repetitions apart.
 
     What is due in `before` has to run as a step of its own (`TIME_PASSED`), as `limner.states.message` does.
     """
     if not must_take(before, event):
         yield 4, f"{event.name} was taken in {before.state}"
     inserts = [command for command in commands if isinstance(command, InsertImages)]
+    repeated = repeats_write(before, event)
     for insert in inserts:
-        inserted_batches += 1
+        inserted_batches += not repeated
         if after.state != "inserting":
             yield 1, f"a write was commanded on the way to {after.state}"
-        if before.state == "inserting":
+        if before.state == "inserting" and not repeated:
             yield 1, "a write was commanded during a write"
         wanted = tuple(
             prompt.id
             for prompt in after.prompts.values()
             if prompt.batch == after.batch and prompt.state == "completed" and not prompt.unplaced_reason
         )
+        if insert.may_be_written != repeated:
+            yield 1, "a write does not know whether it may have happened already"
         if insert.prompt_ids != wanted:
             yield 5, f"the write has {insert.prompt_ids}, finished are {wanted}"
     if inserted_batches > after.batch:
         yield 1, f"{inserted_batches} writes for {after.batch} batches"
-    if after.state == "inserting" and before.state != "inserting" and not inserts:
+    if after.state == "inserting" and (before.state != "inserting" or repeated) and len(inserts) != 1:
         yield 1, "inserting without a write"
+    died = isinstance(event, ProcessRestarted) and before.state == "streaming"
+    if commands.count(SealStored()) != died:
+        yield 2, "a stream that has died is not sealed" if died else "a stream that lives is sealed"
     if {before.state, after.state} <= {"draining", "inserting"} and before.batch == after.batch:
         totals = [sum(p.batch == s.batch for p in s.prompts.values()) for s in (before, after)]
         if totals[0] != totals[1]:
@@ -173,10 +186,17 @@ def check_step(
     yield from _check_prompts(before, event, after, commands)
 
 
+def repeats_write(before: Session, event: Event) -> bool:
+    """Whether the event has the write that is under way commanded again, to be finished or found finished."""
+    return isinstance(event, ProcessRestarted) and before.state == "inserting"
+
+
 def _check_effect(event: Event, after: Session) -> Iterator[Finding]:
     """What the event asked for is there."""
     if isinstance(event, PromptFound) and event.prompt.id not in after.prompts:
         yield 4, "a found prompt was swallowed"
+    if isinstance(event, GenerationAccepted) and after.prompts[event.prompt_id].job_id != event.job_id:
+        yield 5, "a job's id was swallowed, so it would be started again"
     if isinstance(event, StreamEnded):
         final = list(dict.fromkeys(found.id for found in event.prompts))
         if list(after.prompts)[: len(final)] != final:
@@ -205,8 +225,9 @@ def _check_prompts(
 ) -> Iterator[Finding]:
     lined_up = [command.prompt_id for command in commands if isinstance(command, Generate)]
     aborted = {command.prompt_id for command in commands if isinstance(command, Abort)}
+    may_line_up = {"queued", "generating"} if isinstance(event, ProcessRestarted) else {"waiting"}
     for prompt_id in lined_up:
-        if prompt_id in before.prompts and before.prompts[prompt_id].state != "waiting":
+        if prompt_id in before.prompts and before.prompts[prompt_id].state not in may_line_up:
             yield 5, f"a {before.prompts[prompt_id].state} prompt was lined up again"
     for prompt_id, old in before.prompts.items():
         new = after.prompts.get(prompt_id)
@@ -218,6 +239,8 @@ def _check_prompts(
             yield 5, "a placed image was forgotten"
         elif old.state == "waiting" and new.state == "queued" and prompt_id not in lined_up:
             yield 2, "a retry was not lined up"
+        elif isinstance(event, ProcessRestarted):
+            yield from _check_restart(old, new, before.settings, lined_up.count(prompt_id))
         elif old.state in {"queued", "generating"} and new.state in {"failed", "cancelled"}:
             if isinstance(event, GenerationFailed) and event.prompt_id == prompt_id:
                 if _deserves_retry(event.problem, old, new, before.settings):
@@ -227,6 +250,22 @@ def _check_prompts(
     for prompt_id in after.prompts.keys() - before.prompts.keys():
         if lined_up.count(prompt_id) != 1 and after.prompts[prompt_id].state not in SETTLED:
             yield 2, "a new prompt was not lined up once"
+
+
+def _check_restart(old: Prompt, new: Prompt, settings: SessionSettings, times: int) -> Iterator[Finding]:
+    """What the end of a process may do to a prompt that was not settled."""
+    if new.state == "queued" and times != 1:
+        yield 2, f"a prompt in the line of a process that is gone was lined up {times} times"
+    if old.state == "generating":
+        wanted = "queued" if old.restarts < settings.max_restarts else "failed"
+        if new.state != wanted:
+            yield 5, f"cut off {old.restarts} times before, an image became {new.state}, not {wanted}"
+        if new.state == "queued" and (new.attempt, new.restarts) != (old.attempt - 1, old.restarts + 1):
+            yield 2, "an attempt that was cut off counts as made"
+        if new.job_id != old.job_id:
+            yield 5, "a job that can be asked for again was forgotten"
+    elif new.state != old.state and old.state not in SETTLED:
+        yield 5, f"the end of a process made a {old.state} prompt {new.state}"
 
 
 def _deserves_retry(problem: Problem, old: Prompt, new: Prompt, settings: SessionSettings) -> bool:

@@ -6,15 +6,18 @@ the rule "a message has at most one live session" is decided here, once, for eve
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from limner.errors import CancelTooLate, EventRefused, MessageBusy, RegenerationDuringStreaming
 from limner.states.commands import Command
 from limner.states.core import handle, is_final
 from limner.states.events import (
+    PROCESS_RESTARTED,
     TIME_PASSED,
     CancelRequested,
     Event,
+    ProcessRestarted,
     RegenerationRequested,
     StreamStarted,
     TimePassed,
@@ -23,6 +26,11 @@ from limner.states.session import SESSION
 from limner.states.values import Session, SessionKind, SessionSettings
 
 SUPERSEDED = "superseded by a new stream for the same message"
+
+REQUESTS = (StreamStarted, RegenerationRequested, CancelRequested, ProcessRestarted)
+"""The events by which somebody asks for something. Where one cannot be written down, it did not happen, and
+whoever asked is told so. All others are facts: an image is finished, be the journal's disk full or not.
+"""
 
 
 class Opening(NamedTuple):
@@ -72,6 +80,27 @@ def deliver(live: Session | None, event: Event, now: int, opening: Opening) -> t
         live = _open(SessionKind.REGENERATION, opening, now)
     after, commands = handle(live, event, now)
     return (*steps, Step(after, event, commands))
+
+
+def resume(left: Session, now: int) -> Step:
+    """Take a session over that another process left behind, and have what was under way done again.
+
+    Raises `EventRefused` for one that has ended.
+    """
+    session, commands = handle(left, PROCESS_RESTARTED, now)
+    return Step(session, PROCESS_RESTARTED, commands)
+
+
+def replay(opened: Session, events: Iterable[tuple[Event, int]]) -> Iterator[Session]:
+    """The session after each event, from the one that was `opened` (idle) and the journal's events and times.
+
+    The core has no clock and no dice, so these are the sessions as they were. Raises `EventRefused` for
+    events that cannot have happened.
+    """
+    session = opened
+    for event, now in events:
+        session, _ = handle(session, event, now)
+        yield session
 
 
 def refuse_regeneration_during_streaming(live: Session | None) -> None:

@@ -7,6 +7,10 @@ no event leads out of them, which is why an image is never paid for twice.
 
 Time limit: an image may take `image_timeout_ms` over all its attempts and the pauses between them. Time
 spent in the line does not count, because a long line is not the backend's fault.
+
+The end of a process: an attempt that it cut off is nobody's failure. It goes back to the line as if it had
+not begun, with its time and its number; if the backend has given it a `job_id`, the next process asks for
+that job instead of starting another. Only the cuts are counted: the image may be what ends the process.
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ from statemachine import State
 
 from limner.states.commands import Abort, Command, Generate
 from limner.states.compiler import StrictChart, compile_chart
-from limner.states.events import GenerationFailed, GenerationSucceeded
+from limner.states.events import GenerationAccepted, GenerationFailed, GenerationSucceeded
 from limner.states.retry import backoff_ms, is_retryable
 from limner.states.values import Problem, Prompt, SessionSettings, TimerKind
 
@@ -41,7 +45,17 @@ class PromptOwner(Protocol):
 class PromptDraft:
     """A prompt while one event changes it; `result` gives the new value."""
 
-    __slots__ = ("attempt", "image", "owner", "problem", "prompt", "spent_ms", "started_at")
+    __slots__ = (
+        "attempt",
+        "image",
+        "job_id",
+        "owner",
+        "problem",
+        "prompt",
+        "restarts",
+        "spent_ms",
+        "started_at",
+    )
 
     def __init__(self, prompt: Prompt, owner: PromptOwner) -> None:
         self.prompt = prompt
@@ -51,6 +65,8 @@ class PromptDraft:
         self.spent_ms = prompt.spent_ms
         self.image = prompt.image
         self.problem = prompt.problem
+        self.job_id = prompt.job_id
+        self.restarts = prompt.restarts
 
     def result(self, state: str) -> Prompt:
         """The prompt after the event, in `state`."""
@@ -71,6 +87,8 @@ class PromptDraft:
             self.problem,
             old.placed,
             old.unplaced_reason,
+            self.job_id,
+            self.restarts,
         )
 
     def pause_ms(self, problem: Problem) -> int:
@@ -92,6 +110,11 @@ def may_retry(subject: PromptDraft, cause: GenerationFailed) -> bool:
     )
 
 
+def may_begin_again(subject: PromptDraft, cause: object) -> bool:
+    """The end of a process has not cut this image off too often yet."""
+    return subject.restarts < subject.owner.settings.max_restarts
+
+
 def start_attempt(subject: PromptDraft, cause: object) -> None:
     """Count the attempt and set the image's time limit."""
     owner = subject.owner
@@ -99,6 +122,11 @@ def start_attempt(subject: PromptDraft, cause: object) -> None:
     subject.started_at = owner.now
     left = owner.settings.image_timeout_ms - subject.spent_ms
     owner.arm(TimerKind.IMAGE, owner.now + left, subject.prompt.id)
+
+
+def keep_job(subject: PromptDraft, cause: GenerationAccepted) -> None:
+    """Keep the backend's name for the job, to ask for it after a restart."""
+    subject.job_id = cause.job_id
 
 
 def keep_image(subject: PromptDraft, cause: GenerationSucceeded) -> None:
@@ -110,6 +138,25 @@ def keep_image(subject: PromptDraft, cause: GenerationSucceeded) -> None:
 def note_problem(subject: PromptDraft, cause: GenerationFailed) -> None:
     """Keep what went wrong."""
     subject.problem = cause.problem
+
+
+def forget_job(subject: PromptDraft, cause: object) -> None:
+    """The backend's job has failed; another attempt is another job."""
+    subject.job_id = None
+
+
+def take_back_attempt(subject: PromptDraft, cause: object) -> None:
+    """The attempt was cut off: as if it had not begun. Its job, if it has one, goes on at the backend."""
+    subject.owner.disarm(TimerKind.IMAGE, subject.prompt.id)
+    subject.attempt -= 1
+    subject.restarts += 1
+
+
+def note_cut_off(subject: PromptDraft, cause: object) -> None:
+    """Keep that the end of a process cut the image off too often."""
+    subject.owner.disarm(TimerKind.IMAGE, subject.prompt.id)
+    times = subject.restarts + 1
+    subject.problem = Problem("process_ended", f"the process ended {times} times while the image was made")
 
 
 def note_timeout(subject: PromptDraft, cause: object) -> None:
@@ -162,9 +209,10 @@ class PromptMachine(StrictChart):
     cancelled = State(final=True)
 
     generation_started = queued.to(generating, on=start_attempt)
+    generation_accepted = generating.to(generating, internal=True, on=keep_job)
     generation_succeeded = generating.to(completed, on=[disarm_limit, keep_image])
     generation_failed = generating.to(
-        waiting, cond=may_retry, on=[disarm_limit, note_problem, schedule_retry]
+        waiting, cond=may_retry, on=[disarm_limit, note_problem, forget_job, schedule_retry]
     ) | generating.to(failed, on=[disarm_limit, note_problem])
     backoff_elapsed = waiting.to(queued, on=line_up)
     image_timed_out = generating.to(failed, on=[note_timeout, stop_work])
@@ -177,6 +225,12 @@ class PromptMachine(StrictChart):
         queued.to(cancelled, on=stop_work)
         | generating.to(cancelled, on=[disarm_limit, stop_work])
         | waiting.to(cancelled, on=disarm_backoff)
+    )
+    process_restarted = (
+        queued.to(queued, internal=True, on=line_up)
+        | generating.to(queued, cond=may_begin_again, on=[take_back_attempt, line_up])
+        | generating.to(failed, on=note_cut_off)
+        | waiting.to(waiting, internal=True)
     )
 
 

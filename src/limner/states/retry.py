@@ -7,11 +7,12 @@ from zlib import crc32
 from limner.states.values import Problem, SessionSettings
 
 RETRYABLE_KINDS = frozenset(
-    {"rate_limited", "queue_full", "unavailable", "backend_error", "image_not_stored"}
+    {"rate_limited", "queue_full", "unavailable", "backend_error", "job_lost", "image_not_stored"}
 )
 """Failures that another attempt may mend.
 
-An image that could not be stored is tried again without being made again. The other kinds will fail again:
+An image that could not be stored is tried again without being made again; a job that the backend has lost
+is begun anew. The other kinds will fail again:
 no credit, a refused prompt, a bad request, a wrong key, or an answer that is no image or too large.
 """
 

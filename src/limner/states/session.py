@@ -13,12 +13,16 @@ of one of two kinds, which share everything but their beginning:
 
 `sealed` is passed through at once: if every prompt is settled the session goes on to `inserting`, else it
 waits in `draining`. Only these two lead into `inserting`, and entering it is the only thing that commands a
-write. That is the whole proof of "exactly one write": there is no other arrow.
+new write. That is the whole proof of "exactly one write": there is no other arrow.
 
 What comes late is declared, not hoped away. A click during `draining` re-opens the batch. A click during
 `inserting` opens the *next* batch: its image is generated at once, and after the write the session debounces
 again. A click on a message that is still streamed is refused. Cancelling works until `inserting` begins,
 because from then on the write may have happened already, and a caller must not be told otherwise.
+
+The end of a process is an event, too, told by the next process (`process_restarted`). Nothing that was under
+way is any more, so the prompts go back to the line and a write is commanded again: the same write, which
+finds out for itself whether it had happened. The time in which no process ran counts for no limit.
 
 Guards look at the session after the prompt's own change: "all settled" counts the prompt that has just
 settled. Actions run before the state changes. Whatever an event needs to decide is in the session or in
@@ -32,7 +36,7 @@ from bisect import insort
 from statemachine import State
 
 from limner.errors import EventRefused, InternalError
-from limner.states.commands import Command, Generate, InsertImages
+from limner.states.commands import Command, Generate, InsertImages, SealStored
 from limner.states.compiler import StrictChart, compile_chart
 from limner.states.events import (
     CancelRequested,
@@ -146,8 +150,8 @@ class SessionDraft:
             self.outstanding -= 1
         return True
 
-    def settle_all(self, event: str, cause: object) -> None:
-        """Run one settling event through every prompt that is not settled yet."""
+    def tell_unsettled(self, event: str, cause: object) -> None:
+        """Run one event through every prompt that is not settled yet."""
         for prompt in list(self.prompts.values()):
             if prompt.state not in SETTLED:
                 self.change_prompt(prompt.id, event, cause)
@@ -280,29 +284,44 @@ def disarm_drain(subject: SessionDraft, cause: object) -> None:
     subject.disarm(TimerKind.DRAIN)
 
 
+def seal_stored(subject: SessionDraft, cause: object) -> None:
+    """Command the seal with the text that the store holds, since no more of it will come."""
+    subject.command(SealStored())
+
+
+def wait_out_debounce(subject: SessionDraft, cause: object) -> None:
+    """What is left of the quiet time, if anything; but not in the past, where nobody could have clicked."""
+    subject.disarm(TimerKind.DEBOUNCE)
+    due = subject.last_request_at + subject.settings.debounce_ms
+    subject.arm(TimerKind.DEBOUNCE, max(subject.now, due))
+
+
 def insert_batch(subject: SessionDraft, cause: object) -> None:
     """Command the one write of this batch."""
-    subject.command(
-        InsertImages(
-            tuple(
-                prompt.id
-                for prompt in subject.prompts.values()
-                if prompt.batch == subject.batch
-                and prompt.state == "completed"
-                and prompt.unplaced_reason is None
-            )
-        )
+    subject.command(InsertImages(_finished_ids(subject)))
+
+
+def finish_write(subject: SessionDraft, cause: object) -> None:
+    """Command the write that was under way once more, to be finished or found finished."""
+    subject.command(InsertImages(_finished_ids(subject), may_be_written=True))
+
+
+def _finished_ids(subject: SessionDraft) -> tuple[str, ...]:
+    return tuple(
+        prompt.id
+        for prompt in subject.prompts.values()
+        if prompt.batch == subject.batch and prompt.state == "completed" and prompt.unplaced_reason is None
     )
 
 
 def abandon_outstanding(subject: SessionDraft, cause: object) -> None:
     """Stop waiting for what is not settled."""
-    subject.settle_all("prompt_abandoned", cause)
+    subject.tell_unsettled("prompt_abandoned", cause)
 
 
 def cancel_outstanding(subject: SessionDraft, cause: object) -> None:
     """Stop all work that is still under way."""
-    subject.settle_all("prompt_cancelled", cause)
+    subject.tell_unsettled("prompt_cancelled", cause)
 
 
 def note_drain_timeout(subject: SessionDraft, cause: object) -> None:
@@ -418,6 +437,14 @@ class SessionMachine(StrictChart):
         | debouncing.to(cancelled, on=[disarm_debounce, cancel_outstanding, note_cancel])
         | sealed.to(cancelled, on=[cancel_outstanding, note_cancel])
         | draining.to(cancelled, on=[disarm_drain, cancel_outstanding, note_cancel])
+    )
+
+    process_restarted = (
+        streaming.to(streaming, internal=True, on=seal_stored)
+        | debouncing.to(debouncing, internal=True, on=wait_out_debounce)
+        | draining.to(inserting, cond=all_settled, on=[disarm_drain, insert_batch])
+        | draining.to(draining, internal=True, on=[disarm_drain, arm_drain])
+        | inserting.to(inserting, internal=True, on=finish_write)
     )
 
 

@@ -103,7 +103,8 @@ class SessionSettings(NamedTuple):
     """How long a session waits for what, and how often it tries. All times in milliseconds.
 
     The three times are the seed's (2 s, 5 min) and the design's (2 min an image); a session keeps the
-    settings it began with.
+    settings it began with. `max_restarts` is how often the making of one image may be cut off by the end of
+    the process and begun again: an image that takes the process down must not do so for ever.
     """
 
     debounce_ms: int = 2_000
@@ -113,6 +114,7 @@ class SessionSettings(NamedTuple):
     backoff_ms: int = 1_000
     backoff_max_ms: int = 30_000
     on_drain_timeout: OnDrainTimeout = OnDrainTimeout.FAIL
+    max_restarts: int = 3
 
     def check(self) -> SessionSettings:
         """Return itself. Raises `InvalidSetting` for a value that cannot be meant."""
@@ -138,7 +140,9 @@ class Prompt(NamedTuple):
 
     `node_id` is the prompt in the text that this image belongs to: its own id for a found prompt, the
     clicked image's prompt for a regeneration. `batch` says with which write it goes in. `spent_ms` is
-    how much of the image's time limit its earlier attempts and pauses have used up.
+    how much of the image's time limit its earlier attempts and pauses have used up. `job_id` is the
+    backend's name for the present attempt, where it gave one; `restarts` counts the attempts that the end
+    of a process cut off.
     """
 
     id: str
@@ -156,6 +160,8 @@ class Prompt(NamedTuple):
     problem: Problem | None = None
     placed: PlacedImage | None = None
     unplaced_reason: str | None = None
+    job_id: str | None = None
+    restarts: int = 0
 
 
 NO_PROMPTS: Mapping[str, Prompt] = {}

@@ -38,6 +38,10 @@ class WallClock:
         self._monotonic = monotonic
         return self._now
 
+    def not_before(self, moment: int) -> None:
+        """Go on from `moment` (ms) at the earliest: an earlier process was there already."""
+        self._now = max(self(), moment)
+
 
 class TimedSource(Protocol):
     """Something that wants to be woken at a time."""
@@ -58,6 +62,18 @@ class Alarm:
         self._changed = anyio.Event()
         self._sleepers = _Sleepers()
         self.add(self._sleepers)
+
+    def not_before(self, moment: int) -> None:
+        """Let the clock not run behind `moment` (ms), the latest that is in the journal.
+
+        Deadlines outlive the process, so time must not run backwards between two of them either. A clock of
+        the host's stands still until it has caught up; `WallClock` goes on from there.
+        """
+        if isinstance(self.clock, WallClock):
+            self.clock.not_before(moment)
+        elif self.clock() < moment:
+            given = self.clock
+            self.clock = lambda: max(given(), moment)
 
     def add(self, source: TimedSource) -> None:
         """Wake this source, too, from now on."""

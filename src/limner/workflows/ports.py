@@ -21,11 +21,13 @@ class Capabilities:
 
     `progress`: it reports a fraction done. `preview`: it sends unfinished pictures.
     `cancel`: when the call is cancelled the work stops at the server too, not only here.
+    `resume`: a job that it reported by its id can be asked for again, even by another process.
     """
 
     progress: bool = False
     preview: bool = False
     cancel: bool = False
+    resume: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,8 @@ class GenerationRequest:
 
     `prompt_id` is unique per image and stays the same over its attempts; `attempt` counts from 1. `seed` is
     a non-negative 32-bit number that differs between two equal prompts and between an image and its
-    regeneration; a backend that knows seeds should use it.
+    regeneration; a backend that knows seeds should use it. `job_id` is what the generator reported for this
+    same attempt before the process ended: the job is to be asked for, not started again.
     """
 
     prompt_id: str
@@ -42,13 +45,21 @@ class GenerationRequest:
     prompt: str
     seed: int
     attempt: int = 1
+    job_id: str | None = None
 
 
 class ProgressCallback(Protocol):
     """How a generator tells how far it is. Returns at once and never raises."""
 
-    def __call__(self, fraction: float | None = None, preview: bytes | None = None) -> None:
-        """`fraction` is 0.0 to 1.0; `preview` an unfinished picture as the bytes of an image file."""
+    def __call__(
+        self, fraction: float | None = None, preview: bytes | None = None, job_id: str | None = None
+    ) -> None:
+        """Any of the three.
+
+        `fraction` is 0.0 to 1.0; `preview` an unfinished picture as the bytes of an image file; `job_id` the
+        server's name for the job, told as soon as it is known by a generator that can `resume`: it is kept
+        in the journal, so that after a restart the job is picked up instead of being paid for again.
+        """
 
 
 @runtime_checkable
@@ -65,6 +76,9 @@ class Generator(Protocol):
         Being cancelled is normal (a user cancels, the time limit passes): stop the work at the server
         where that is possible, then let the cancellation through. One call is one attempt: do not
         retry inside, the prompt's state machine does, so that each attempt counts against the limit.
+
+        With `request.job_id` (only for generators that can `resume`) wait for that job and return its image;
+        `JobLost` where the server does not know it any more. Then the next attempt starts a new one.
 
         Raises a subclass of `limner.errors.BackendError` for everything that goes wrong.
         """
@@ -136,18 +150,55 @@ class ImageInspector(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class JournalRecord:
-    """One event and what it led to. `session` is the value *after* the event, `now` in ms."""
+    """One event and what it led to, at `now` (ms).
+
+    `session` is the value *after* the event, `before` the one before it: None for a session's first event.
+    """
 
     session: Session
     event: Event
     now: int
+    before: Session | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JournalContents:
+    """What a journal held when it was opened.
+
+    `live` are the sessions that had not ended, oldest first; `ended` counts the others. `last_event_at` is
+    the time of the newest record in ms, 0 where there is none: the clock must not run behind it.
+    """
+
+    live: tuple[Session, ...] = ()
+    ended: int = 0
+    last_event_at: int = 0
 
 
 class Journal(Protocol):
-    """The durable list of events. An engine commits a record before it performs its commands."""
+    """The durable list of events. An engine commits a record before it performs its commands.
+
+    It belongs to one engine at a time, from `open` to `aclose`, and can be opened again after that.
+    """
+
+    async def open(self) -> JournalContents:
+        """Claim the journal and say what is in it.
+
+        Raises `JournalInUse` where another engine has it, `JournalUnreadable` where it cannot be read as it
+        is (damaged, of a newer format, or no journal), `StorageError` for anything else. It is left as it
+        was then.
+        """
 
     async def append(self, records: Sequence[JournalRecord]) -> None:
         """Commit all records, in order, or none. Raises `StorageError`."""
+
+    async def past_sessions(self, message_id: str) -> Sequence[Session]:
+        """The message's sessions that have ended, oldest first, as far as they are kept.
+
+        Raises `StorageError`.
+        """
+
+    async def aclose(self) -> None:
+        """Give the journal back. Closing twice does no harm."""
 
 
 class StepListener(Protocol):
@@ -163,15 +214,32 @@ class Engine(Protocol):
     Only prompts found, seals, clicks, cancels and results reach an engine; tokens never do.
     """
 
+    async def open(self) -> JournalContents:
+        """Take over what an earlier process left behind. Those sessions do not move before `resume`.
+
+        Raises as `Journal.open` does.
+        """
+
+    async def resume(self) -> Sequence[Session]:
+        """Tell each session that was taken over of the restart; return them after that, oldest first.
+
+        Once this is committed their commands are handed on again and their timers run. Raises `StorageError`.
+        """
+
     async def run(self, listener: StepListener) -> None:
         """Work until cancelled. Sessions move only while this runs."""
+
+    async def aclose(self) -> None:
+        """Let go of the sessions, so that another process can take them over."""
 
     async def post(self, message_id: str, event: Event, *, session_id: str | None = None) -> Session:
         """Handle an event for a message and return the session after it, once that is committed.
 
         With `session_id` the event is for that session only and is refused when another one is live. Raises
-        `EventRefused` if the machine does not accept the event, `StorageError` if it cannot be
-        committed. A caller that is cancelled while it waits does not undo the event.
+        `EventRefused` if the machine does not accept the event, `StorageError` if a request
+        (`limner.states.message.REQUESTS`) cannot be committed; then it did not happen. Every other event is
+        a fact, and waits until it can be committed. A caller that is cancelled while it waits does not undo
+        the event.
         """
 
     def live_session(self, message_id: str) -> Session | None:
@@ -179,3 +247,9 @@ class Engine(Protocol):
 
     def live_sessions(self) -> Sequence[Session]:
         """All live sessions, oldest first."""
+
+    async def past_sessions(self, message_id: str) -> Sequence[Session]:
+        """The message's sessions that have ended, oldest first, as far as they are kept.
+
+        Raises `StorageError`.
+        """

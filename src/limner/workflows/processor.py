@@ -19,6 +19,7 @@ import anyio.abc
 
 from limner.errors import BackendError, EventRefused, NoImage, NotRunning, StorageError
 from limner.states import (
+    GenerationAccepted,
     GenerationFailed,
     GenerationStarted,
     GenerationSucceeded,
@@ -153,7 +154,7 @@ class QueueProcessor:
                 session = await self._engine.post(
                     message_id, GenerationStarted(prompt.id), session_id=job.session_id
                 )
-                event = await self._attempt(message_id, session.prompts[prompt.id], logger)
+                event = await self._attempt(session, session.prompts[prompt.id], logger)
             # The place is given back before the result is told: a retry may be lined up by that at once.
             self._leave(job)
             left = True
@@ -186,15 +187,15 @@ class QueueProcessor:
         self.trigger()
 
     async def _attempt(
-        self, message_id: str, prompt: Prompt, logger: Log
+        self, session: Session, prompt: Prompt, logger: Log
     ) -> GenerationSucceeded | GenerationFailed:
-        logger.debug("generation_started", attempt=prompt.attempt)
+        logger.debug("generation_started", attempt=prompt.attempt, job_id=prompt.job_id)
         try:
             unstored = self._unstored.pop(prompt.id, None)
-            data = b"" if unstored is not None else await self._call(message_id, prompt)
+            data = b"" if unstored is not None else await self._call(session, prompt)
             with anyio.CancelScope(shield=True):
                 found = unstored or await self._inspector.inspect(data)
-                return await self._keep(message_id, prompt, found)
+                return await self._keep(session.message_id, prompt, found)
         except BackendError as error:
             problem = Problem(error.kind, str(error), error.retry_after_ms)
         except StorageError as error:
@@ -209,19 +210,47 @@ class QueueProcessor:
         )
         return GenerationFailed(prompt.id, problem)
 
-    async def _call(self, message_id: str, prompt: Prompt) -> bytes:
-        request = GenerationRequest(prompt.id, message_id, prompt.text, seed_of(prompt.id), prompt.attempt)
-        previews = _Previews(self._inspector, self._progress, message_id, prompt.id)
+    async def _call(self, session: Session, prompt: Prompt) -> bytes:
+        request = GenerationRequest(
+            prompt.id,
+            session.message_id,
+            prompt.text,
+            seed_of(prompt.id),
+            prompt.attempt,
+            prompt.job_id if self._generator.capabilities.resume else None,
+        )
+        previews = _Previews(self._inspector, self._progress, session.message_id, prompt.id)
         if self._tasks is not None:
             self._tasks.start_soon(previews.run)
+
+        def report(
+            fraction: float | None = None, preview: bytes | None = None, job_id: str | None = None
+        ) -> None:
+            if job_id is not None and self._tasks is not None:
+                self._tasks.start_soon(self._note_job, session, prompt.id, job_id)
+            previews.report(fraction, preview)
+
         try:
             # A host's own generator may return anything, whatever its annotation says.
-            data: object = await call_host(self._generator.generate(request, previews.report))
+            data: object = await call_host(self._generator.generate(request, report))
         finally:
             previews.scope.cancel()
         if not isinstance(data, (bytes, bytearray, memoryview)) or not data:
             raise NoImage(f"the generator returned {_described(data)} instead of an image's bytes")
         return bytes(data)
+
+    async def _note_job(self, session: Session, prompt_id: str, job_id: object) -> None:
+        # A generator may say it again at each look; what a host's own says amiss must not cost the picture.
+        live = self._engine.live_session(session.message_id)
+        known = None if live is None else live.prompts.get(prompt_id)
+        if not isinstance(job_id, str) or known is None or known.job_id == job_id:
+            return
+        try:
+            event = GenerationAccepted(prompt_id, job_id)
+            await self._engine.post(session.message_id, event, session_id=session.id)
+        except (EventRefused, NotRunning) as refusal:
+            # The image may be there, or given up, before this is written down.
+            log.debug("job_not_noted", prompt_id=prompt_id, job_id=job_id, why=str(refusal))
 
     async def _keep(self, message_id: str, prompt: Prompt, found: ImageInfo) -> GenerationSucceeded:
         try:

@@ -8,7 +8,7 @@ never slows down the work or fills the memory.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Hashable
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 from dataclasses import dataclass, field, replace
 from typing import Self
 from weakref import WeakSet
@@ -18,6 +18,7 @@ import anyio
 from limner.errors import NotRunning, UnknownMessage
 from limner.states import (
     SETTLED,
+    TIME_PASSED,
     GenerationFailed,
     GenerationStarted,
     GenerationSucceeded,
@@ -219,6 +220,14 @@ class ProgressManager:
             ),
         )
 
+    def recall(self, ended: Session) -> None:
+        """Know the message's last session, which has ended before this process, or was dropped since.
+
+        Changes nothing where a session of the message is known.
+        """
+        if not self.is_tracking(ended.message_id):
+            self.committed(Step(ended, TIME_PASSED, ()))
+
     def is_tracking(self, message_id: str) -> bool:
         """Whether the message has, or lately had, a session."""
         return message_id in self._tracks
@@ -261,14 +270,21 @@ class ProgressManager:
             raise NotRunning("Limner was closed before the session had ended")
         return ending.result
 
-    def events(self, message_id: str, *, follow: bool = False) -> AsyncIterator[ProgressEvent]:
+    def events(
+        self,
+        message_id: str,
+        *,
+        follow: bool = False,
+        remember: Callable[[str], Awaitable[object]] | None = None,
+    ) -> AsyncIterator[ProgressEvent]:
         """The message's progress: first where everything stands now, then each change, to the end.
 
-        Ends with `SessionEnded`; with `follow=True` it goes on with the message's next session, and also
-        waits for the first one. Raises `UnknownMessage` where no session is known (without `follow`),
-        `NotRunning` where Limner is closed before the end.
+        `remember` is awaited before that, for a message that is not tracked; it may `recall` a session. Ends
+        with `SessionEnded`; with `follow=True` it goes on with the message's next session, and also waits for
+        the first one. Raises `UnknownMessage` where no session is known (without `follow`), `NotRunning`
+        where Limner is closed before the end.
         """
-        return _Events(self, message_id, follow)
+        return _Events(self, message_id, follow, remember)
 
     def subscribe(self, message_id: str, *, expect: bool = False) -> _Mailbox:
         """A mailbox with the message's present state, that gets each change as long as somebody holds it.
@@ -315,10 +331,17 @@ class ProgressManager:
 class _Events:
     """Not a generator: there is nothing to close, so a reader may let go of it at any step."""
 
-    def __init__(self, progress: ProgressManager, message_id: str, follow: bool) -> None:
+    def __init__(
+        self,
+        progress: ProgressManager,
+        message_id: str,
+        follow: bool,
+        remember: Callable[[str], Awaitable[object]] | None,
+    ) -> None:
         self._progress = progress
         self._message_id = message_id
         self._follow = follow
+        self._remember = remember
         self._mailbox: _Mailbox | None = None
         self._over = False
 
@@ -329,6 +352,8 @@ class _Events:
         if self._over:
             raise StopAsyncIteration
         if self._mailbox is None:
+            if self._remember is not None and not self._progress.is_tracking(self._message_id):
+                await self._remember(self._message_id)
             self._mailbox = self._progress.subscribe(self._message_id, expect=self._follow)
         update = await self._mailbox.get()
         if isinstance(update, Session):

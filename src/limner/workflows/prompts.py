@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 
 from limner.errors import UnknownImage
-from limner.states import FoundPrompt
+from limner.states import FoundPrompt, Session
 from limner.text import (
     PromptMatch,
     PromptPatterns,
@@ -68,6 +68,7 @@ class _MessagePrompts:
     node_of_image: dict[str, str] = field(default_factory=dict)
     successor: dict[str, str] = field(default_factory=dict)
     standing: set[str] = field(default_factory=set)
+    recalled: bool = False
 
 
 class PromptRegistry:
@@ -153,6 +154,32 @@ class PromptRegistry:
             if normalise_url(image.src) == wanted:
                 return self.keep_image(message_id, nearest.prompt, nearest.occurrence, image_url)
         raise UnknownImage(message_id, image_url)
+
+    def is_recalled(self, message_id: str) -> bool:
+        """Whether `recall` was called for the message, and it has not been dropped since."""
+        message = self._messages.get(message_id)
+        return message is not None and message.recalled
+
+    def recall(self, message_id: str, sessions: Iterable[Session]) -> None:
+        """Take in the message's past `sessions`, oldest first, and what is known already on top of them.
+
+        For what an earlier process did, or what was dropped for want of room.
+        """
+        message = self._message(message_id)
+        newer = dict(message.successor)
+        for session in sessions:
+            self.take_in(session)
+        message.successor.update(newer)
+        message.recalled = True
+
+    def take_in(self, session: Session) -> None:
+        """Link every image that the session has made, and what they replaced."""
+        message_id = session.message_id
+        for prompt in session.prompts.values():
+            if prompt.image is not None:
+                self.keep_image(message_id, prompt.text, prompt.occurrence, prompt.image.url)
+            if prompt.placed is not None and prompt.placed.replaced_url is not None:
+                self.link_successor(message_id, prompt.placed.replaced_url, prompt.placed.image_url)
 
     def note_standing(self, message_id: str, image_urls: Iterable[str]) -> None:
         """Take note of images that stand in the message, whoever made them: their addresses are taken."""

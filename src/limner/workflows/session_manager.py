@@ -14,6 +14,7 @@ import anyio.abc
 from limner.errors import (
     CallerError,
     EventRefused,
+    LimnerError,
     NotRunning,
     PatternTooSlow,
     StorageError,
@@ -29,6 +30,7 @@ from limner.states import (
     InsertionMode,
     InsertionWritten,
     RegenerationRequested,
+    SealStored,
     Session,
     StreamStarted,
     is_final,
@@ -45,6 +47,7 @@ from limner.workflows.ports import Engine, Generator, ImageInspector, ImageStore
 from limner.workflows.processor import QueueProcessor
 from limner.workflows.progress import ProgressManager
 from limner.workflows.prompts import PromptNode, PromptRegistry
+from limner.workflows.recovery import Recovery, RecoveryReport
 from limner.workflows.streaming import MessageStream, StreamingMonitor
 
 
@@ -85,9 +88,18 @@ class SessionManager:
         self._newest_stream: dict[str, str] = {}  # message id to session id, in the order of the commits
         self._opening = anyio.Lock()
         self._tasks: anyio.abc.TaskGroup | None = None
+        self._recovery = self._new_recovery()
 
-    async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Work until cancelled."""
+    async def run(
+        self, *, task_status: anyio.abc.TaskStatus[RecoveryReport] = anyio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Take over what an earlier process left behind, report that as started, and work until cancelled.
+
+        Raises `JournalInUse`, `JournalUnreadable`, `StorageError` where the journal cannot be taken over.
+        """
+        contents = await self.engine.open()
+        self._recovery = self._new_recovery()
+        failure: LimnerError | None = None
         try:
             async with anyio.create_task_group() as tasks:
                 self._tasks = tasks
@@ -95,11 +107,30 @@ class SessionManager:
                 self.progress.start()
                 tasks.start_soon(self.engine.run, self, name="limner engine")
                 tasks.start_soon(self.alarm.run, name="limner alarm")
-                task_status.started()
+                try:
+                    report = await self._recovery.run(contents.live, contents.ended, tasks)
+                except LimnerError as error:
+                    failure = error  # raised below, since here it would come out in a group
+                    tasks.cancel_scope.cancel()
+                else:
+                    task_status.started(report)
+            if failure is not None:
+                raise failure
         finally:
             self._tasks = None
             self.processor.stop()
             self.progress.stop()
+            with anyio.CancelScope(shield=True):
+                await self.engine.aclose()
+
+    def _new_recovery(self) -> Recovery:
+        return Recovery(
+            engine=self.engine,
+            store=self.store,
+            registry=self.registry,
+            patterns=self.patterns,
+            alarm=self.alarm,
+        )
 
     # --- streaming
 
@@ -175,6 +206,9 @@ class SessionManager:
         return session
 
     async def _node_of(self, message_id: str, image_url: str) -> PromptNode:
+        refuse_regeneration_during_streaming(self.engine.live_session(message_id))
+        if not self.registry.is_recalled(message_id):
+            self.registry.recall(message_id, await self.engine.past_sessions(message_id))
         live = self.engine.live_session(message_id)
         refuse_regeneration_during_streaming(live)
         node = self.registry.get_prompt_for_image(message_id, image_url)
@@ -220,9 +254,29 @@ class SessionManager:
         """
         self._running()
         with _refusals_logged("cancel", message_id):
-            if not self.is_active(message_id) and not self.progress.is_tracking(message_id):
+            if not self.is_active(message_id) and not await self.remember(message_id):
                 raise UnknownMessage(message_id)
             return result_of(await self.engine.post(message_id, CancelRequested(reason)))
+
+    async def wait_ended(self, message_id: str) -> Result:
+        """Wait for the end of the message's live session, or give that of its last one, however long ago.
+
+        Raises `UnknownMessage`, `NotRunning`, `StorageError`.
+        """
+        await self.remember(message_id)
+        return await self.progress.wait_ended(message_id)
+
+    async def remember(self, message_id: str) -> bool:
+        """Look up in the journal how the message's last session ended; say whether there ever was one.
+
+        Raises `StorageError`.
+        """
+        if self.progress.is_tracking(message_id) or self._tasks is None:
+            return self.progress.is_tracking(message_id)
+        past = await self.engine.past_sessions(message_id)
+        if past:
+            self.progress.recall(past[-1])
+        return bool(past)
 
     def get_session(self, message_id: str) -> Session | None:
         """The message's live session, or None."""
@@ -256,6 +310,8 @@ class SessionManager:
             self.processor.enqueue(session, command.prompt_id)
         elif isinstance(command, Abort):
             self.processor.abort(session, command.prompt_id)
+        elif isinstance(command, SealStored):
+            self._recovery.seal_stored(session)
         else:
             self._running().start_soon(self._insert, session, command, name="limner insertion")
 
@@ -268,6 +324,7 @@ class SessionManager:
             profile=self.profile,
             replaced=self.registry.successors(session.message_id),
             alarm=self.alarm,
+            may_be_written=command.may_be_written,
         )
         if isinstance(outcome, InsertionWritten):
             # Before it is told, since from the write on a click may come from a page that shows either image.

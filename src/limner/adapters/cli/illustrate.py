@@ -21,6 +21,7 @@ from limner.adapters.cli.run import Outcome, illustrate_stream, illustrate_text
 from limner.adapters.cli.teaching import system_prompt
 from limner.adapters.factory import POSSIBLE, generator_from, openai_key_from_environment
 from limner.adapters.image_folder import FolderImageStore
+from limner.adapters.journal_memory import MemoryJournal
 from limner.adapters.limner import Limner
 from limner.adapters.message_memory import MemoryMessageStore
 from limner.adapters.openai_chat import stream_chat
@@ -245,6 +246,7 @@ async def _illustrate(settings: Settings, outputs: Outputs, text: str, display: 
         Limner(
             generator,
             store=MemoryMessageStore(),
+            journal=MemoryJournal(),
             images=FolderImageStore(outputs.images, outputs.base_url),
             patterns=settings.patterns,
             in_code_fences=settings.code_fences,

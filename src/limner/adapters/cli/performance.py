@@ -19,6 +19,7 @@ from limner.adapters.cli.display import Display
 from limner.adapters.cli.outputs import Outputs
 from limner.adapters.cli.visible import VisibleText
 from limner.adapters.image_folder import FolderImageStore
+from limner.adapters.journal_memory import MemoryJournal
 from limner.adapters.limner import Limner
 from limner.adapters.message_memory import MemoryMessageStore
 from limner.adapters.sketch import SketchGenerator
@@ -118,6 +119,7 @@ async def perform(
         Limner(
             SketchGenerator(steps=pace.steps, step_ms=pace.step_ms),
             store=store,
+            journal=MemoryJournal(),
             images=FolderImageStore(outputs.images, outputs.base_url),
             profile="markdown",
             max_concurrent=pace.max_concurrent,

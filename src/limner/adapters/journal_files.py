@@ -1,0 +1,103 @@
+"""Opening a journal's file: one that cannot be worked with is refused before anything is changed."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from limner.adapters.journal_format import APPLICATION_ID, FORMAT, TABLES
+from limner.errors import JournalDamaged, JournalTooNew, JournalUnreadable, StorageError
+
+_MAGIC = b"SQLite format 3\x00"
+_HEADER_SIZE = 100
+# Where SQLite keeps its `user_version` and `application_id`: https://www.sqlite.org/fileformat.html#the_database_header
+_VERSION_AT, _APPLICATION_AT = 60, 68
+
+
+def check_header(path: Path) -> bool:
+    """Whether there is a journal in the file; False where there is no file, or an empty one.
+
+    Reads the first 100 bytes only, without SQLite, so the file certainly stays as it is. Raises
+    `JournalUnreadable` for what is no journal of Limner's, `JournalTooNew`, `OSError`.
+    """
+    try:
+        with path.open("rb") as file:
+            header = file.read(_HEADER_SIZE)
+    except FileNotFoundError:
+        return False
+    if not header:
+        return False
+    if not header.startswith(_MAGIC) or len(header) < _HEADER_SIZE:
+        raise JournalUnreadable(f"{path} is no journal of Limner's, or its beginning is damaged")
+    check_format(
+        path,
+        int.from_bytes(header[_APPLICATION_AT : _APPLICATION_AT + 4], "big"),
+        int.from_bytes(header[_VERSION_AT : _VERSION_AT + 4], "big"),
+    )
+    return True
+
+
+def check_format(path: Path, application_id: int, version: int) -> None:
+    """Raise `JournalUnreadable` or `JournalTooNew` unless this is a format that is known."""
+    if application_id != APPLICATION_ID:
+        raise JournalUnreadable(f"{path} is an SQLite database, but no journal of Limner's")
+    if version > FORMAT:
+        told = f"journal {path} has format {version}; this Limner knows formats up to {FORMAT}"
+        raise JournalTooNew(told)
+
+
+def connect(path: Path, *, read_only: bool, busy_timeout_ms: int) -> sqlite3.Connection:
+    """A connection to an existing file. Raises `sqlite3.Error`."""
+    mode = "ro" if read_only else "rw"
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        timeout=busy_timeout_ms / 1000,
+        # Transactions are begun by name, not by the module's guesses.
+        isolation_level=None,
+        # One thread at a time uses it, but not always the same one.
+        check_same_thread=False,
+    )
+
+
+def create(path: Path) -> None:
+    """Make an empty journal. All at once: who is killed here leaves an empty file or a whole journal."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    with closing(connect(path, read_only=False, busy_timeout_ms=0)) as connection:
+        # So that `prune` gives room back to the disk, without copying the whole file.
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        connection.executescript(
+            f"BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT};"
+            f"{TABLES} COMMIT;"
+        )
+
+
+def check_whole(path: Path, connection: sqlite3.Connection) -> None:
+    """Raise `JournalDamaged` if SQLite finds a fault in the file's structure, or an unknown format.
+
+    SQLite's `quick_check`: every page is looked at, but not whether each index has each row.
+    """
+    with told_for(path):
+        [application_id] = connection.execute("PRAGMA application_id").fetchone()
+        [version] = connection.execute("PRAGMA user_version").fetchone()
+        check_format(path, application_id, version)
+        [found] = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if found != "ok":
+        raise JournalDamaged(f"journal {path} is damaged: {found.splitlines()[0]}")
+
+
+@contextmanager
+def told_for(path: Path) -> Iterator[None]:
+    """Turn SQLite's and the system's errors into `JournalDamaged` or `StorageError`."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise StorageError(f"journal {path}: {error}") from error
+    except sqlite3.DatabaseError as error:
+        # "malformed" and "not a database" are of this class itself, everything passing of the one above.
+        raise JournalDamaged(f"journal {path} is damaged: {error}") from error
+    except OSError as error:
+        raise StorageError(f"journal {path}: {error.strerror or error}") from error
