@@ -155,12 +155,19 @@ class Limner:
         """
         if self._tasks is not None:
             raise AlreadyRunning("this Limner is running already")
+        failure: LimnerError | None = None
         async with AsyncExitStack() as stack:
             for part in self._own:
                 stack.push_async_callback(_close, part)
             tasks = await stack.enter_async_context(anyio.create_task_group())
-            self.recovered = await tasks.start(self.manager.run)
-            self._exit = stack.pop_all()
+            try:
+                self.recovered = await tasks.start(self.manager.run)
+            except LimnerError as error:
+                failure = error  # raised below: out of the task group it would come in a group
+            else:
+                self._exit = stack.pop_all()
+        if failure is not None:
+            raise failure
         self._tasks = tasks
         return self
 
