@@ -35,7 +35,7 @@ from limner.states import (
     StreamStarted,
     handle,
 )
-from limner.states.session import SessionDraft
+from limner.states.draft import SessionDraft
 from limner.text import PromptScanner, compile_patterns
 
 ROUNDS = 7

@@ -137,8 +137,8 @@ def bench_events_a_second(console: Console) -> None:
         )
     console.print(table)
     console.print(
-        "Limit with one session: commits one after another, each with a way to a thread and back and, for power\n"
-        "loss, one fsync. With many: turning events into rows in Python; all that waits shares its fsync.\n"
+        "Limit with one session: commits one after another, each with a way to a thread and back and, for\n"
+        "power loss, one fsync. With many: turning events into rows in Python; they share their fsyncs.\n"
     )
 
 
@@ -239,7 +239,7 @@ def bench_recovery(console: Console) -> None:
         f"[italic]Recovery of {LEFT_BEHIND:,} sessions, two prompts each ({size:.0f} MB)[/italic]\n"
         f"  the file checked and read   {read:.2f} s\n"
         f"  all of them resumed         {whole:.2f} s, {whole / LEFT_BEHIND * 1e6:.0f} µs a session\n"
-        "Limit: reading JSON into sessions in Python, and one event for each of them, in one commit. Reading the\n"
+        "Limit: reading JSON into sessions in Python, and one event for each, in one commit. Reading the\n"
         "messages themselves is up to the host's store, and not in it.\n"
     )
 

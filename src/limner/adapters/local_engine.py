@@ -146,9 +146,10 @@ class LocalEngine:
                 group, self._line = self._line, []
                 error = await self._commit(group)
                 if error is not None:
+                    only_requests = all(isinstance(handled.event, REQUESTS) for handled in group)
                     self._line = self._after_failure(group, self._line, error)
                     group = []
-                    if self._line:
+                    if not only_requests:  # facts and timers come again by themselves, and at once
                         pause = RETRY_PAUSES_MS[min(self._failures, len(RETRY_PAUSES_MS)) - 1]
                         await self._alarm.sleep(pause)
                     continue

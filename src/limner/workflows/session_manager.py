@@ -43,12 +43,13 @@ from limner.workflows.clock import Alarm
 from limner.workflows.host import STORE_TIME_LIMIT_MS, call_host
 from limner.workflows.insertion import deferred_images, insert_deferred_images
 from limner.workflows.logs import brief, log
+from limner.workflows.monitor import StreamingMonitor
 from limner.workflows.ports import Engine, Generator, ImageInspector, ImageStore, MessageStore
 from limner.workflows.processor import QueueProcessor
 from limner.workflows.progress import ProgressManager
 from limner.workflows.prompts import PromptNode, PromptRegistry
 from limner.workflows.recovery import Recovery, RecoveryReport
-from limner.workflows.streaming import MessageStream, StreamingMonitor
+from limner.workflows.streaming import MessageStream
 
 
 class SessionManager:
