@@ -208,8 +208,7 @@ class SessionManager:
 
     async def _node_of(self, message_id: str, image_url: str) -> PromptNode:
         refuse_regeneration_during_streaming(self.engine.live_session(message_id))
-        if not self.registry.is_recalled(message_id):
-            self.registry.recall(message_id, await self.engine.past_sessions(message_id))
+        await self.registry.recall(message_id, self.engine)
         live = self.engine.live_session(message_id)
         refuse_regeneration_during_streaming(live)
         node = self.registry.get_prompt_for_image(message_id, image_url)
