@@ -8,7 +8,7 @@ import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import anyio.to_thread
 import uvicorn
@@ -28,13 +28,15 @@ async def happened(event: threading.Event) -> None:
 
 @dataclass(frozen=True)
 class Received:
-    """A request as the server got it."""
+    """A request as the server got it. `raw_path` is the path before its percent signs were resolved."""
 
     method: str
     path: str
     headers: dict[str, str]
     body: bytes
-    json: dict[str, object] = field(default_factory=dict)
+    json: dict[str, Any] = field(default_factory=dict)
+    query: dict[str, str] = field(default_factory=dict)
+    raw_path: str = ""
 
 
 Handler = Callable[[Received], Awaitable[Response]]
@@ -51,10 +53,11 @@ class WebServer:
         self.arrived = threading.Event()
         self.released = threading.Event()
         self._handlers: dict[str, Handler] = {}
+        self._below: dict[str, Handler] = {}
         # Listening before the thread runs: a connection made meanwhile waits, and nobody has to poll.
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
-        app = Starlette(routes=[Route("/{path:path}", self._answer, methods=["GET", "POST"])])
+        app = Starlette(routes=[Route("/{path:path}", self._answer, methods=["GET", "POST", "DELETE"])])
         config = uvicorn.Config(app, log_config=None, lifespan="off", ws="none", timeout_graceful_shutdown=1)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]})
@@ -65,6 +68,7 @@ class WebServer:
         self.released.set()
         self.received.clear()
         self._handlers.clear()
+        self._below.clear()
         self.arrived = threading.Event()
         self.released = threading.Event()
 
@@ -77,6 +81,10 @@ class WebServer:
     def on(self, path: str, handler: Handler) -> None:
         """Let `handler` answer requests for `path`."""
         self._handlers[path] = handler
+
+    def on_below(self, path: str, handler: Handler) -> None:
+        """Let `handler` answer requests for whatever lies below `path`, which ends in a slash."""
+        self._below[path] = handler
 
     def answer(self, path: str, response: Response) -> None:
         """Answer every request for `path` alike."""
@@ -114,9 +122,14 @@ class WebServer:
             dict(request.headers),
             body,
             await request.json() if is_json else {},
+            dict(request.query_params),
+            request.scope["raw_path"].decode("ascii"),
         )
         self.received.append(received)
         handler = self._handlers.get(request.url.path)
+        if handler is None:
+            below = (kept for path, kept in self._below.items() if request.url.path.startswith(path))
+            handler = next(below, None)
         if handler is None:
             return JSONResponse({"detail": "Not Found"}, 404)
         return await handler(received)
