@@ -60,7 +60,8 @@ BAD_COMMANDS = {
     ),
     ("story.md", "-g", "crayons"): (
         "no generator 'crayons'; possible are: "
-        "sketch, sdapi=URL, openai=URL, or the URL of a server that speaks sdapi"
+        "sketch, sdapi=URL, openai=URL, horde[=URL], gemini[=URL], pollinations[=URL], json=FILE, "
+        "or the URL of a server that speaks sdapi"
     ),
     ("story.md", "--model", "m"): "--model needs --openai URL",
     ("story.md", "--system", "s"): "--system needs --openai URL",
