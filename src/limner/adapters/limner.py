@@ -46,7 +46,8 @@ class Limner:
     Who and where:
 
     * `generator`: who paints. `"sketch"` (offline), the address of a server that speaks the AUTOMATIC1111
-      API, `"openai=URL"`, any `async def paint(prompt) -> bytes`, or any `limner.workflows.ports.Generator`.
+      API, `"openai=URL"`, `"horde"` and what else `limner.adapters.factory.generator_from` understands,
+      any `async def paint(prompt) -> bytes`, or any `limner.workflows.ports.Generator`.
     * `store`: where the messages are; without one, a SQLite file in `data_dir`.
     * `images`: where finished images go; without one, a folder in `data_dir`, with `file:` addresses.
     * `journal`: where events are kept: a file's path, or any `limner.workflows.ports.Journal`; without one,
