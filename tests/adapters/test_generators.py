@@ -60,7 +60,7 @@ def backend(name: str, url: str) -> Generator:
     kinds: dict[str, Callable[[], Generator]] = {
         "sdapi": lambda: SdapiGenerator(url, poll_interval_ms=0),
         "openai": lambda: OpenAIImagesGenerator(url, model="m", api_key=key),
-        "horde": lambda: HordeGenerator(url, api_key=key, poll_interval_ms=0),
+        "horde": lambda: HordeGenerator(url, api_key=key, poll_interval_ms=0, submit_interval_ms=0),
         "gemini": lambda: GeminiGenerator(url, model="m", api_key=key),
         "pollinations": lambda: PollinationsGenerator(url, api_key=key),
         "json": lambda: JSONGenerator(

@@ -44,7 +44,7 @@ def server(web, png):
 
 
 async def painted(web: WebServer, request: GenerationRequest, progress: Progress, **settings: Any) -> bytes:
-    generator = HordeGenerator(web.url, **{"poll_interval_ms": 0, **settings})
+    generator = HordeGenerator(web.url, **{"poll_interval_ms": 0, "submit_interval_ms": 0, **settings})
     try:
         return await generator.generate(request, progress)
     finally:
@@ -322,8 +322,26 @@ async def test_looks_are_no_more_frequent_than_the_horde_updates_and_wait_as_lon
     server.states = [{}, {}]
     server.failures = [JSONResponse({}, 429, {"retry-after": "7"}), Response("", 503), Response("", 503)]
     await painted(web, request_for(), progress, poll_interval_ms=DEFAULT_POLL_INTERVAL_MS)
-    assert pauses == [7, 4, 8, 1, 1]
+    assert pauses == [0, 7, 4, 8, 1, 1]
     assert server.jobs["0000-0"].fetched == 1
+
+
+async def test_jobs_are_submitted_no_faster_than_the_horde_takes_them(
+    web, server, request_for, progress, monkeypatch
+):
+    pauses: list[float] = []
+
+    async def sleep(seconds):
+        pauses.append(seconds)
+        await anyio.lowlevel.checkpoint()
+
+    monkeypatch.setattr("limner.adapters.horde.anyio.sleep", sleep)
+    monkeypatch.setattr("limner.adapters.horde.monotonic", lambda: 1000.0)
+    generator = HordeGenerator(web.url)
+    for _ in range(3):
+        await generator.generate(request_for(), progress)
+    await generator.aclose()
+    assert pauses == pytest.approx([0, 0.7, 1.4])
 
 
 async def test_a_job_that_no_worker_can_do_is_refused_clearly_and_withdrawn(
@@ -459,6 +477,7 @@ async def test_numbers_that_are_none_do_not_upset_the_progress(web, png, server,
         {"height": -64},
         {"steps": 0},
         {"poll_interval_ms": -1},
+        {"submit_interval_ms": -1},
         {"client_agent": "ünnamed"},
     ],
 )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import re
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -365,3 +367,14 @@ def test_a_file_that_cannot_be_meant_is_refused_by_name(name, content, words, tm
         file.write_bytes(content.encode() if isinstance(content, str) else content)
     with pytest.raises(InvalidSetting, match=words):
         json_generator_from_file(file)
+
+
+async def test_the_file_that_the_documentation_shows_can_be_meant(tmp_path, monkeypatch):
+    page = (Path(__file__).parents[2] / "docs" / "backends.md").read_text()
+    [shown] = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    file = tmp_path / "shown.toml"
+    file.write_text(shown)
+    monkeypatch.setenv("FAL_KEY", "secret-key")
+    generator = json_generator_from_file(file)
+    await generator.aclose()
+    assert repr(generator) == "JSONGenerator('https://fal.run/fal-ai/flux/schnell')"

@@ -53,7 +53,7 @@ async def process(
 ) -> AsyncIterator[Limner]:
     """A Limner as one process would have it, on what the process before left."""
     images = FolderImageStore(folder / "images")
-    async with aclosing(HordeGenerator(url, poll_interval_ms=0)) as generator:
+    async with aclosing(HordeGenerator(url, poll_interval_ms=0, submit_interval_ms=0)) as generator:
         limner = Limner(
             generator,
             store=store,

@@ -6,11 +6,11 @@ import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from time import monotonic
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 import anyio
-import anyio.lowlevel
 
 from limner.adapters.horde_progress import HordeProgress
 from limner.adapters.http import HttpClient
@@ -33,6 +33,9 @@ ANONYMOUS_KEY = "0000000000"
 
 DEFAULT_POLL_INTERVAL_MS = 1000
 """The horde keeps an answer about a job for one second, so asking more often tells nothing new."""
+
+DEFAULT_SUBMIT_INTERVAL_MS = 700
+"""The horde takes two jobs a second and 90 a minute from one network address."""
 
 _API = re.compile(r"/api(?:/v2)?/?$")
 _READ_TIMEOUT_MS = 30_000
@@ -71,8 +74,9 @@ class HordeGenerator:
     `allow_downgrade` lets it shrink a request that the account cannot pay for. `client_agent` is the
     application as the horde wants it named, `name:version:contact`.
 
-    A job is looked at every `poll_interval_ms`. A look that fails is no failure of the job, which is painted
-    all the same; so a few are borne. Cancelling withdraws the job, even one whose id is still on its way.
+    Jobs are submitted at least `submit_interval_ms` apart and looked at every `poll_interval_ms`. A look that
+    fails is no failure of the job, which is painted all the same; so a few are borne. Cancelling withdraws
+    the job, even one whose id is still on its way.
     """
 
     capabilities = Capabilities(progress=True, cancel=True, resume=True)
@@ -95,14 +99,19 @@ class HordeGenerator:
         allow_downgrade: bool = False,
         client_agent: str | None = None,
         poll_interval_ms: int = DEFAULT_POLL_INTERVAL_MS,
+        submit_interval_ms: int = DEFAULT_SUBMIT_INTERVAL_MS,
     ) -> None:
         for name, value in (("width", width), ("height", height)):
             if value is not None and (value % 64 or not 64 <= value <= 3072):
                 raise InvalidSetting(f"{name} must be a multiple of 64 from 64 to 3072, but is {value}")
         if steps is not None and steps < 1:
             raise InvalidSetting(f"steps must be at least 1, but is {steps}")
-        if poll_interval_ms < 0:
-            raise InvalidSetting(f"poll_interval_ms must not be negative, but is {poll_interval_ms}")
+        for name, value in (
+            ("poll_interval_ms", poll_interval_ms),
+            ("submit_interval_ms", submit_interval_ms),
+        ):
+            if value < 0:
+                raise InvalidSetting(f"{name} must not be negative, but is {value}")
         self._client = HttpClient(
             f"{_API.sub('', base_url.strip()).rstrip('/')}/api/v2",
             headers={
@@ -113,6 +122,8 @@ class HordeGenerator:
             timeout_ms=_REQUEST_TIMEOUT_MS,
         )
         self._poll_interval_ms = poll_interval_ms
+        self._submit_interval_s = submit_interval_ms / 1000
+        self._may_submit_at = 0.0
         self._negative_prompt = negative_prompt
         settings = {"width": width, "height": height, "steps": steps, "sampler_name": sampler}
         self._params = {name: value for name, value in settings.items() if value is not None} | dict(
@@ -158,7 +169,7 @@ class HordeGenerator:
         Once the request is on its way a cancellation does not cut it off at once: the horde may have taken
         it, and a job whose id nobody knows cannot be withdrawn.
         """
-        await anyio.lowlevel.checkpoint()
+        await self._wait_for_turn()
         failure: BackendError | None = None
         answered = anyio.Event()
         shield = anyio.CancelScope(shield=True)
@@ -182,6 +193,13 @@ class HordeGenerator:
                 raise
         if failure is not None:
             raise failure
+
+    async def _wait_for_turn(self) -> None:
+        """Let some time pass since the last submission."""
+        now = monotonic()
+        turn = max(now, self._may_submit_at)
+        self._may_submit_at = turn + self._submit_interval_s
+        await anyio.sleep(turn - now)
 
     async def _post(self, request: GenerationRequest, job: _Job) -> None:
         prompt = request.prompt
