@@ -15,6 +15,7 @@ from PIL import Image
 
 from limner.adapters.horde import HordeGenerator
 from limner.adapters.image_folder import FolderImageStore
+from limner.adapters.journal_memory import MemoryJournal
 from limner.adapters.limner import Limner
 from limner.adapters.message_memory import MemoryMessageStore
 from limner.text import find_images
@@ -117,15 +118,44 @@ async def test_a_job_that_the_backend_has_lost_meanwhile_is_begun_anew(web, serv
     assert [got.path for got in web.received if got.method == "POST"] == [f"{API}async"]
 
 
-async def test_leaving_the_block_withdraws_the_job_and_the_next_process_begins_it_anew(web, server, tmp_path):
+async def test_leaving_the_block_leaves_the_job_to_the_next_process(web, server, tmp_path):
     store = MemoryMessageStore({"m": '<!--img-prompt="a fox"-->'})
     async with process(web.url, store, tmp_path) as limner:
         await limner.seal("m")
         await copied(tmp_path / "first.sqlite3", tmp_path / "unused.sqlite3")
-    assert server.withdrawn.is_set()
+    assert not server.withdrawn.is_set()
     server.endless = False
     async with process(web.url, store, tmp_path) as limner:
         with anyio.fail_after(PATIENCE_S):
             result = await limner.finished("m")
     assert len(result.placed) == 1
-    assert len(server.jobs) == 2
+    assert len(server.jobs) == 1
+
+
+async def test_a_job_that_nobody_wants_any_more_is_withdrawn(web, server, tmp_path):
+    store = MemoryMessageStore({"m": '<!--img-prompt="a fox"-->'})
+    async with process(web.url, store, tmp_path) as limner:
+        await limner.seal("m")
+        await copied(tmp_path / "first.sqlite3", tmp_path / "unused.sqlite3")
+        await limner.cancel("m")
+        with anyio.fail_after(PATIENCE_S):
+            while not server.withdrawn.is_set():
+                await anyio.lowlevel.checkpoint()
+
+
+async def test_where_no_journal_outlives_the_process_nothing_is_left_to_a_next_one(web, server, tmp_path):
+    store = MemoryMessageStore({"m": '<!--img-prompt="a fox"-->'})
+    async with aclosing(HordeGenerator(web.url, poll_interval_ms=0, submit_interval_ms=0)) as generator:
+        limner = Limner(
+            generator,
+            store=store,
+            images=FolderImageStore(tmp_path),
+            journal=MemoryJournal(),
+            shutdown_timeout_ms=0,
+        )
+        async with limner:
+            await limner.seal("m")
+            with anyio.fail_after(PATIENCE_S):
+                while not limner.sessions()[0].prompts[next(iter(limner.sessions()[0].prompts))].job_id:
+                    await anyio.lowlevel.checkpoint()
+    assert server.withdrawn.is_set()

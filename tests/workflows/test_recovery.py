@@ -528,6 +528,61 @@ async def test_a_painter_that_cannot_pick_up_a_job_is_not_asked_to():
         assert [request.job_id for request in second.painter.requests] == [None]
 
 
+class Durable(MemoryJournal):
+    """A journal that outlives its process, for all that anybody can tell."""
+
+    durable = True
+
+
+@pytest.mark.parametrize(
+    ("ending", "journal", "keeps"),
+    [
+        ("the process ends", Durable, True),
+        ("the process ends", MemoryJournal, False),
+        ("a user cancels", Durable, False),
+        ("the time limit passes", Durable, False),
+    ],
+)
+async def test_a_call_that_is_cancelled_is_told_whether_its_job_is_still_wanted(
+    ending: str, journal: type[MemoryJournal], keeps: bool
+):
+    told: list[bool] = []
+
+    class Asks(Queue):
+        async def generate(self, request: GenerationRequest, report: ProgressCallback) -> bytes:
+            try:
+                return await super().generate(request, report)
+            finally:
+                told.append(request.keeps_job())
+
+    async with Studio(painter=Asks(), journal=journal()) as studio:
+        await stream(studio, tag("a cat"))
+        await settle()
+        if ending == "a user cancels":
+            await studio.limner.cancel("m")
+        elif ending == "the time limit passes":
+            await studio.tick(120_000)
+        await settle()
+    assert told == [keeps]
+
+
+async def test_a_job_whose_id_is_not_in_the_journal_is_nobodys_after_this_process():
+    told: list[bool] = []
+
+    class Silent(Queue):
+        async def generate(self, request: GenerationRequest, report: ProgressCallback) -> bytes:
+            try:
+                await self.finished.wait()
+            finally:
+                told.append(request.keeps_job())
+            return png(1)
+
+    async with Studio(painter=Silent(), journal=Durable()) as studio:
+        await stream(studio, tag("a cat"))
+        await settle()
+    assert told == [False]
+
+
 @pytest.mark.parametrize("senseless", [17, b"job", ["job"]])
 async def test_a_senseless_job_id_costs_nobody_the_picture(senseless: Any):
     class Odd(FakePainter):

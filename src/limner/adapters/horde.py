@@ -76,7 +76,7 @@ class HordeGenerator:
 
     Jobs are submitted at least `submit_interval_ms` apart and looked at every `poll_interval_ms`. A look that
     fails is no failure of the job, which is painted all the same; so a few are borne. Cancelling withdraws
-    the job, even one whose id is still on its way.
+    the job, even one whose id is still on its way, unless the next process is going to ask for it.
     """
 
     capabilities = Capabilities(progress=True, cancel=True, resume=True)
@@ -156,7 +156,7 @@ class HordeGenerator:
                 report(job_id=job.id)
             return await self._follow(job, report)
         finally:
-            if job.id is not None and not job.over:
+            if job.id is not None and not job.over and not request.keeps_job():
                 await self._withdraw(job.id)
 
     async def aclose(self) -> None:

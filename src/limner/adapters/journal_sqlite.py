@@ -73,6 +73,8 @@ class SQLiteJournal:
     Every call works in a worker thread, one at a time; a call that is cancelled finishes what it began.
     """
 
+    durable = True
+
     def __init__(
         self,
         path: str | os.PathLike[str],

@@ -84,6 +84,11 @@ class LocalEngine:
         self._failures = 0
         alarm.add(self)
 
+    @property
+    def durable(self) -> bool:
+        """Whether the journal outlives the process."""
+        return self._journal.durable
+
     async def open(self) -> JournalContents:
         """See `limner.workflows.ports.Engine.open`."""
         contents = await self._journal.open()

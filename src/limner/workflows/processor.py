@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from functools import partial
 
 import anyio
 import anyio.abc
@@ -218,6 +219,7 @@ class QueueProcessor:
             seed_of(prompt.id),
             prompt.attempt,
             prompt.job_id if self._generator.capabilities.resume else None,
+            partial(self._keeps_job, session, prompt.id),
         )
         previews = _Previews(self._inspector, self._progress, session.message_id, prompt.id)
         if self._tasks is not None:
@@ -238,6 +240,19 @@ class QueueProcessor:
         if not isinstance(data, (bytes, bytearray, memoryview)) or not data:
             raise NoImage(f"the generator returned {_described(data)} instead of an image's bytes")
         return bytes(data)
+
+    def _keeps_job(self, session: Session, prompt_id: str) -> bool:
+        """Whether a call that is cancelled may leave its job to the next process: only this one ends."""
+        scope = self._scopes.get(JobId(session.id, prompt_id))
+        live = self._engine.live_session(session.message_id)
+        noted = None if live is None else live.prompts.get(prompt_id)
+        return (
+            self._engine.durable
+            and scope is not None
+            and not scope.cancel_called
+            and noted is not None
+            and noted.job_id is not None
+        )
 
     async def _note_job(self, session: Session, prompt_id: str, job_id: object) -> None:
         # A generator may say it again at each look; what a host's own says amiss must not cost the picture.
