@@ -5,8 +5,8 @@ It decides nothing about sessions. It posts events to the engine and performs th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 
 import anyio
 import anyio.abc
@@ -50,6 +50,9 @@ from limner.workflows.progress import ProgressManager
 from limner.workflows.prompts import PromptNode, PromptRegistry
 from limner.workflows.recovery import Recovery, RecoveryReport
 from limner.workflows.streaming import MessageStream
+
+LAST_WORDS_MS = 5_000
+"""How long what is under way may take to tell how it ended, when everything is stopped, in ms."""
 
 
 class SessionManager:
@@ -102,27 +105,59 @@ class SessionManager:
         self._recovery = self._new_recovery()
         failure: LimnerError | None = None
         try:
-            async with anyio.create_task_group() as tasks:
+            async with self._services(), anyio.create_task_group() as tasks:
                 self._tasks = tasks
                 self.processor.start(tasks)
                 self.progress.start()
-                tasks.start_soon(self.engine.run, self, name="limner engine")
-                tasks.start_soon(self.alarm.run, name="limner alarm")
                 try:
-                    report = await self._recovery.run(contents.live, contents.ended, tasks)
+                    task_status.started(await self._recovery.run(contents.live, contents.ended, tasks))
+                    await anyio.Event().wait()
                 except LimnerError as error:
                     failure = error  # raised below, since here it would come out in a group
                     tasks.cancel_scope.cancel()
-                else:
-                    task_status.started(report)
+                finally:
+                    # Nothing new is begun from here on; what is under way may still tell how it ended.
+                    self._tasks = None
             if failure is not None:
                 raise failure
         finally:
-            self._tasks = None
             self.processor.stop()
             self.progress.stop()
             with anyio.CancelScope(shield=True):
                 await self.engine.aclose()
+
+    @asynccontextmanager
+    async def _services(self) -> AsyncIterator[None]:
+        """Run the engine and the alarm during the block, and after it as long as it takes to stop them.
+
+        A cancellation reaches them last: an image that was just finished has still to be recorded, or the
+        next process would pay for it again.
+        """
+        over = anyio.Event()
+        services = anyio.CancelScope(shield=True)
+
+        async def serve() -> None:
+            with services:
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(self.engine.run, self, name="limner engine")
+                    tasks.start_soon(self.alarm.run, name="limner alarm")
+
+        async def stop() -> None:
+            try:
+                await over.wait()
+            finally:
+                # A journal that cannot be written, or an image store that hangs, must not hold up the end.
+                with anyio.move_on_after(LAST_WORDS_MS / 1000, shield=True):
+                    await over.wait()
+                services.cancel()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(serve)
+            tasks.start_soon(stop)
+            try:
+                yield
+            finally:
+                over.set()
 
     def _new_recovery(self) -> Recovery:
         return Recovery(
@@ -300,7 +335,7 @@ class SessionManager:
         if isinstance(step.event, StreamStarted):
             self._newest_stream[session.message_id] = session.id
         self.progress.committed(step)
-        for command in step.commands:
+        for command in step.commands if self._tasks is not None else ():
             self._perform(session, command)
         if is_final(session):
             self._ended(session)
