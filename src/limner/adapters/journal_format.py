@@ -190,9 +190,14 @@ def to_session(fields: Mapping[str, Any], prompts: Iterable[Mapping[str, Any]]) 
         in_order = sorted(prompts, key=lambda prompt: int(prompt["place"]))
     except (KeyError, TypeError, ValueError) as error:
         raise BadRow("a prompt without its place") from error
-    made = [_structured(prompt, Prompt) for prompt in in_order]
+    made = [to_prompt(prompt) for prompt in in_order]
     session = _structured({"prompts": {}, **fields}, Session)
     return session._replace(prompts={prompt.id: prompt for prompt in made})
+
+
+def to_prompt(fields: Mapping[str, Any]) -> Prompt:
+    """The prompt of a row. Raises `BadRow`."""
+    return _structured(fields, Prompt)
 
 
 def to_event(fields: Mapping[str, Any]) -> EventRow:

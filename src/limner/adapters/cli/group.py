@@ -17,6 +17,7 @@ from limner.adapters.cli.diagrams import diagrams_command
 from limner.adapters.cli.errors import EXIT_CODES_HELP, ExitCode, fault_of
 from limner.adapters.cli.illustrate import illustrate_command
 from limner.adapters.cli.logs import configure_logs, verbosity, verbosity_option
+from limner.adapters.cli.sessions import sessions_command
 
 
 class LimnerGroup(click.Group):
@@ -83,3 +84,4 @@ main.add_command(illustrate_command)
 main.add_command(demo_command)
 main.add_command(diagrams_command)
 main.add_command(check_command)
+main.add_command(sessions_command)
