@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import faulthandler
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import structlog
 
 HANG_S = 240
 """No test takes nearly as long; one that does, waits for something that will not come."""
+
+EXHAUSTIVE = pytest.StashKey[list[str]]()
 
 
 @pytest.fixture(autouse=True)
@@ -32,3 +34,18 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
     """Every asynchronous test runs on both event loops."""
     name: str = request.param
     return name
+
+
+@pytest.fixture(scope="session")
+def tell(pytestconfig: pytest.Config) -> Callable[[str], None]:
+    """Keeps a line for the summary at the end of the run: what an exhaustive check saw."""
+    return pytestconfig.stash.setdefault(EXHAUSTIVE, []).append
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print the lines that the tests kept."""
+    lines = config.stash.get(EXHAUSTIVE, [])
+    if lines:
+        terminalreporter.section("exhaustive checks")
+        for line in lines:
+            terminalreporter.line(line)

@@ -1,0 +1,115 @@
+"""What lies on the disk when nobody lives: the journal, the message in all its versions, images, calls.
+
+Databases are read from a copy, so that looking changes nothing for the life that comes after.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from limner.adapters.journal_format import EventRow, read_body, to_event, to_session
+from limner.states import Session, is_final
+from tests.crash.points import Point, read_points
+from tests.crash.server import Ledger, Line, number_of
+from tests.crash.story import Place
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was found after a life.
+
+    `life` is its number, `points` are those that it passed, `died` says that it did not end by itself.
+
+    `sessions` are all of the journal's, oldest first, with their `events`; `versions` every text that the
+    message ever had; `images` has which job's picture is in which file.
+    """
+
+    life: int
+    points: tuple[Point, ...]
+    died: bool
+    sessions: tuple[Session, ...] = ()
+    events: Mapping[str, tuple[EventRow, ...]] = field(default_factory=dict)
+    versions: tuple[str, ...] = ()
+    ledger: tuple[Line, ...] = ()
+    images: Mapping[str, int] = field(default_factory=dict)
+
+    def same_left(self, other: Evidence) -> bool:
+        """Whether both lives left the same, at the same time, so that the next one would be the same, too."""
+        return self._left == other._left
+
+    @property
+    def _left(self) -> object:
+        return self.last.at, self.sessions, self.events, self.versions, self.ledger, self.images
+
+    @property
+    def last(self) -> Point:
+        """The last point that was passed; that at which it died."""
+        return self.points[-1]
+
+    @property
+    def live(self) -> Session | None:
+        """The session that had not ended."""
+        return next((session for session in self.sessions if not is_final(session)), None)
+
+    @property
+    def text(self) -> str | None:
+        """The message as it stands."""
+        return self.versions[-1] if self.versions else None
+
+
+def look(folder: Path, life: int, *, died: bool) -> Evidence:
+    """Read everything that is there after life number `life`."""
+    place = Place(folder)
+    points = read_points(place.points(life))
+    with _copied(place.messages) as messages:
+        texts = messages.execute("SELECT text FROM history ORDER BY number").fetchall()
+    sessions, events = look_into_journal(place.journal)
+    return Evidence(
+        life,
+        tuple(points),
+        died,
+        sessions,
+        events,
+        tuple(text.decode("utf-8", "surrogatepass") for (text,) in texts),
+        tuple(Ledger(place.ledger).lines()),
+        {file.name: number_of(file.read_bytes()) for file in place.images.glob("[!.]*")},
+    )
+
+
+def look_into_journal(path: Path) -> tuple[tuple[Session, ...], dict[str, tuple[EventRow, ...]]]:
+    """All sessions of a journal, oldest first, and the events of each. None where it was not made yet."""
+    with _copied(path) as journal:
+        if not journal.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            return (), {}
+        prompts: dict[int, list[dict[str, Any]]] = {}
+        for number, body, crc in journal.execute("SELECT session, body, crc FROM prompts"):
+            prompts.setdefault(number, []).append(read_body(body, crc))
+        events: dict[int, list[EventRow]] = {}
+        for number, body, crc in journal.execute("SELECT session, body, crc FROM events ORDER BY number"):
+            events.setdefault(number, []).append(to_event(read_body(body, crc)))
+        sessions = {
+            number: to_session(read_body(body, crc), prompts.get(number, []))
+            for number, body, crc in journal.execute("SELECT number, body, crc FROM sessions ORDER BY number")
+        }
+    return tuple(sessions.values()), {
+        session.id: tuple(events.get(number, ())) for number, session in sessions.items()
+    }
+
+
+@contextmanager
+def _copied(path: Path) -> Iterator[sqlite3.Connection]:
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder, path.name)
+        for suffix in ("", "-wal", "-journal"):
+            beside = path.with_name(path.name + suffix)
+            if beside.exists():
+                shutil.copyfile(beside, copy.with_name(copy.name + suffix))
+        with closing(sqlite3.connect(copy)) as connection:
+            yield connection

@@ -1,0 +1,222 @@
+"""Compares what lies on the disk with what was promised. Each broken promise is one line, a violation."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+from limner.adapters.journal_format import EventRow
+from limner.states import Prompt, Session, SessionKind, is_final
+from limner.states.message import replay
+from limner.states.outcome import result_of
+from limner.text import PromptMatch, extract_image_prompts, find_images, normalise_url, strip_illustrations
+from limner.workflows.prompts import prompt_id
+from tests.crash.evidence import Evidence
+from tests.crash.server import Line
+from tests.crash.story import ADDRESS, FOX, MESSAGE, WHOLE, Telling
+
+
+class _Attempt(NamedTuple):
+    """One attempt at one image. `session` is its session's place among the message's."""
+
+    session: int
+    prompt_id: str
+    attempt: int
+
+
+def judge(telling: Telling, kills: Sequence[Evidence], end: Evidence) -> list[str]:
+    """All violations. `kills` is what was found after each life that was killed, `end` what came out."""
+    found = [
+        *(
+            f"life {life.life}: {told}"
+            for life in (*kills, end)
+            for told in check_journal(life.sessions, life.events)
+        ),
+        *_the_text(telling, kills, end),
+        *_every_session(end),
+        *_images_in_their_places(telling, end),
+        *_kept_images(kills, end),
+        *_one_write_each(end),
+        *_calls(telling, kills, end),
+    ]
+    return list(dict.fromkeys(found))
+
+
+def check_journal(sessions: Sequence[Session], events: Mapping[str, Sequence[EventRow]]) -> Iterator[str]:
+    """Replaying the events gives each state on the way, and in the end the session that is stored."""
+    for stored in sessions:
+        opened = Session(stored.id, stored.message_id, stored.kind, stored.settings, stored.opened_at)
+        rows = events[stored.id]
+        session = opened
+        for row, after in zip(rows, replay(opened, ((row.event, row.at) for row in rows)), strict=True):
+            if after.state != row.state:
+                yield f"replayed, {row.event.name} leads to {after.state} and not to {row.state}"
+            session = after
+        if session != stored or list(session.prompts) != list(stored.prompts):
+            yield f"replayed, a session is {session} and not {stored}"
+
+
+def expected_text(telling: Telling, kills: Sequence[Evidence]) -> str | None:
+    """A stream dies with its process, and what the store holds then is the text from there on."""
+    for kill in kills:
+        if kill.text is None and not telling.again:
+            return None
+        if kill.text is not None and kill.live is not None and kill.live.state == "streaming":
+            return strip_illustrations(kill.text)
+    return WHOLE
+
+
+def _the_text(telling: Telling, kills: Sequence[Evidence], end: Evidence) -> Iterator[str]:
+    expected = expected_text(telling, kills)
+    text = None if end.text is None else strip_illustrations(end.text)
+    if text != expected:
+        yield f"the text is {text!r} and not {expected!r}"
+
+
+def _every_session(end: Evidence) -> Iterator[str]:
+    for session in end.sessions:
+        if not is_final(session):
+            yield f"a session never ended, it is {session.state}"
+            continue
+        result = result_of(session)
+        listed = [placed.prompt_id for placed in result.placed]
+        listed += [unplaced.prompt_id for unplaced in result.unplaced]
+        listed += [failed.prompt_id for failed in result.failed]
+        if sorted([*listed, *result.cancelled]) != sorted(session.prompts):
+            yield f"not every prompt is listed once: {result}"
+        for unplaced in result.unplaced:
+            if session.prompts[unplaced.prompt_id].unplaced_reason is None:
+                yield f"an image is unplaced for no reason: {result}"
+        for failed in result.failed:
+            if failed.prompt == FOX or failed.problem.kind != "moderated":
+                yield f"one failed that had no reason to: {failed}"
+        if session.kind is SessionKind.REGENERATION and len(result.placed) < len(session.prompts):
+            yield f"a click came to nothing: {result}"
+    last = [session.state for session in end.sessions if session.kind is SessionKind.STREAMING][-1:]
+    if end.text is not None and last != ["done"]:
+        yield f"the message's session is {last}"
+
+
+def _images_in_their_places(telling: Telling, end: Evidence) -> Iterator[str]:
+    """Behind each tag stands the one image that was painted for the click on it; behind the refused none."""
+    text = end.text or ""
+    placed = {
+        prompt.node_id: (session.kind, prompt)
+        for session in end.sessions
+        for prompt in session.prompts.values()
+        if prompt.placed is not None
+    }
+    tags = extract_image_prompts(text)
+    for tag, behind in zip(tags, _images_behind(text, tags), strict=True):
+        kind, prompt = placed.get(prompt_id(MESSAGE, tag.prompt, tag.occurrence), (None, None))
+        urls = [] if prompt is None or prompt.image is None else [prompt.image.url]
+        if behind != urls or len(urls) != (tag.prompt == FOX):
+            yield f"behind {tag.prompt!r} ({tag.occurrence}) stand {behind} and not {urls}: {text}"
+        elif prompt is not None:
+            if kind is not SessionKind.REGENERATION:
+                yield f"the click on {urls} is lost: {text}"
+            yield from _painted_for(telling, prompt, behind[0], end)
+    if sum(map(len, _images_behind(text, tags))) != len(find_images(text)):
+        yield f"there are other images in the text: {text}"
+
+
+def _images_behind(text: str, tags: Sequence[PromptMatch]) -> list[list[str]]:
+    images = find_images(text)
+    bounds = [*(tag.start for tag in tags), len(text)]
+    return [
+        [normalise_url(image.src) for image in images if start < image.start < end]
+        for start, end in pairwise(bounds)
+    ]
+
+
+def _painted_for(telling: Telling, prompt: Prompt, url: str, end: Evidence) -> Iterator[str]:
+    jobs = {line.number: line for line in end.ledger if line.what == "taken"}
+    job = jobs.get(end.images.get(_file_of(url), 0))
+    # Whoever paints equal prompts alike cannot be asked for which of them.
+    if (
+        job is None
+        or job.prompt != prompt.text
+        or (telling.painter != "alike" and job.prompt_id != prompt.id)
+    ):
+        yield f"{url} was painted for {job} and stands for {prompt}"
+
+
+def _file_of(url: str) -> str:
+    return url.removeprefix(f"{ADDRESS}/").partition("#")[0]
+
+
+def _kept_images(kills: Sequence[Evidence], end: Evidence) -> Iterator[str]:
+    """What is recorded as completed is stored, stays so for ever, and is not paid for again."""
+    ended = {session.id: session for session in end.sessions}
+    for life in (*kills, end):
+        for place, session in enumerate(life.sessions):
+            for prompt in session.prompts.values():
+                if prompt.image is None:
+                    continue
+                if _file_of(prompt.image.url) not in life.images:
+                    yield f"a completed image was not stored: {prompt}, but only {life.images}"
+                if session.id not in ended or ended[session.id].prompts[prompt.id].image != prompt.image:
+                    yield f"a completed image was lost: {prompt}"
+                for line in end.ledger[len(life.ledger) :]:
+                    if line.prompt_id == prompt.id and _attempt(line, end).session == place:
+                        yield f"a completed image was painted again: {line}"
+
+
+def _one_write_each(end: Evidence) -> Iterator[str]:
+    """Each batch that placed anything was one version of the message; no other version added an image."""
+    written: list[list[str]] = []
+    standing: set[str] = set()
+    for text in end.versions:
+        images = {normalise_url(image.src) for image in find_images(text)}
+        if images - standing:
+            written.append(sorted(images - standing))
+        standing = images
+    batches: dict[tuple[str, int], list[str]] = {}
+    for session in end.sessions:
+        for prompt in session.prompts.values():
+            if prompt.placed is not None:
+                batches.setdefault((session.id, prompt.batch), []).append(prompt.placed.image_url)
+    if sorted(written) != sorted(sorted(batch) for batch in batches.values()):
+        yield f"{len(written)} writes for {len(batches)} batches: {written}, {batches}"
+
+
+def _calls(telling: Telling, kills: Sequence[Evidence], end: Evidence) -> Iterator[str]:
+    """One job per attempt, and one more for each kill by which it was lost."""
+    begun = Counter(_attempt(line, end) for line in end.ledger if line.what == "taken")
+    lost = Counter(
+        _attempt(line, end)
+        for kill in kills
+        for line in kill.ledger
+        if line.what == "taken" and line.life == kill.life and _was_lost(telling, line, kill)
+    )
+    for attempt, times in begun.items():
+        if times > 1 + lost[attempt]:
+            yield f"{times} jobs for {attempt}, {lost[attempt]} of which were lost by a kill"
+
+
+def _was_lost(telling: Telling, line: Line, kill: Evidence) -> bool:
+    """Whether the kill came before the record of the job's result; of a named job, of its name."""
+    known = [
+        session.prompts[line.prompt_id] for session in kill.sessions if line.prompt_id in session.prompts
+    ]
+    if not known or known[-1].state != "generating" or known[-1].attempt != line.attempt:
+        return False
+    if telling.painter != "jobs":
+        return True
+    # The name is told at once, and virtual time stands still while it is written down.
+    return kill.last.at == line.at and known[-1].job_id != f"job {line.number}"
+
+
+def _attempt(line: Line, end: Evidence) -> _Attempt:
+    """Which attempt a job was for. A message that is streamed again has the same prompts again."""
+    place = max(
+        (
+            place
+            for place, session in enumerate(end.sessions)
+            if line.prompt_id in session.prompts and session.opened_at <= line.at
+        ),
+        default=-1,
+    )
+    return _Attempt(place, line.prompt_id, line.attempt)
