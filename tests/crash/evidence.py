@@ -1,4 +1,4 @@
-"""What lies on the disk when nobody lives: the journal, the message in all its versions, images, calls.
+"""What lies on the disk when nobody lives: the journal, the messages in all their versions, images, calls.
 
 Databases are read from a copy, so that looking changes nothing for the life that comes after.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,19 +16,20 @@ from typing import Any
 
 from limner.adapters.journal_format import EventRow, read_body, to_event, to_session
 from limner.states import Session, is_final
+from tests.crash.host import Told, told_of
+from tests.crash.place import Place
 from tests.crash.points import Point, read_points
-from tests.crash.server import Ledger, Line, number_of
-from tests.crash.story import Place
+from tests.crash.server import Line, lines_of, number_of
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What was found after a life.
+    """What was found of one message after a life.
 
-    `life` is its number, `points` are those that it passed, `died` says that it did not end by itself.
-
-    `sessions` are all of the journal's, oldest first, with their `events`; `versions` every text that the
-    message ever had; `images` has which job's picture is in which file.
+    `life` is its number, `points` are those that it passed (in a life that counts them), `died` says that it
+    did not end by itself. `sessions` are all of the journal's, oldest first, with their `events`; `versions`
+    every text that the message ever had; `images` has which job's picture is in which file; `told` is what
+    the host was told.
     """
 
     life: int
@@ -39,6 +40,7 @@ class Evidence:
     versions: tuple[str, ...] = ()
     ledger: tuple[Line, ...] = ()
     images: Mapping[str, int] = field(default_factory=dict)
+    told: tuple[Told, ...] = ()
 
     def same_left(self, other: Evidence) -> bool:
         """Whether both lives left the same, at the same time, so that the next one would be the same, too."""
@@ -46,7 +48,15 @@ class Evidence:
 
     @property
     def _left(self) -> object:
-        return self.last.at, self.sessions, self.events, self.versions, self.ledger, self.images
+        return (
+            self.last.at,
+            self.sessions,
+            self.events,
+            self.versions,
+            self.ledger,
+            self.images,
+            self.told,
+        )
 
     @property
     def last(self) -> Point:
@@ -64,23 +74,32 @@ class Evidence:
         return self.versions[-1] if self.versions else None
 
 
-def look(folder: Path, life: int, *, died: bool) -> Evidence:
-    """Read everything that is there after life number `life`."""
+def look(folder: Path, life: int, message_ids: Iterable[str], *, died: bool) -> dict[str, Evidence]:
+    """What is there of each message after life number `life`."""
     place = Place(folder)
-    points = read_points(place.points(life))
+    points = tuple(read_points(place.points(life)))
+    versions: dict[str, list[str]] = {}
     with _copied(place.messages) as messages:
-        texts = messages.execute("SELECT text FROM history ORDER BY number").fetchall()
+        for message_id, text in messages.execute("SELECT id, text FROM history ORDER BY number"):
+            versions.setdefault(message_id.decode(), []).append(text.decode("utf-8", "surrogatepass"))
     sessions, events = look_into_journal(place.journal)
-    return Evidence(
-        life,
-        tuple(points),
-        died,
-        sessions,
-        events,
-        tuple(text.decode("utf-8", "surrogatepass") for (text,) in texts),
-        tuple(Ledger(place.ledger).lines()),
-        {file.name: number_of(file.read_bytes()) for file in place.images.glob("[!.]*")},
-    )
+    ledger, told = lines_of(place.ledger), told_of(place.told)
+    images = {file.name: number_of(file.read_bytes()) for file in place.images.glob("[!.]*")}
+    found = {}
+    for message_id in message_ids:
+        of_message = tuple(session for session in sessions if session.message_id == message_id)
+        found[message_id] = Evidence(
+            life,
+            points,
+            died,
+            of_message,
+            {session.id: events[session.id] for session in of_message},
+            tuple(versions.get(message_id, ())),
+            tuple(line for line in ledger if line.message_id == message_id),
+            images,
+            tuple(each for each in told if each.message_id == message_id),
+        )
+    return found
 
 
 def look_into_journal(path: Path) -> tuple[tuple[Session, ...], dict[str, tuple[EventRow, ...]]]:

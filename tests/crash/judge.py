@@ -14,8 +14,9 @@ from limner.states.outcome import result_of
 from limner.text import PromptMatch, extract_image_prompts, find_images, normalise_url, strip_illustrations
 from limner.workflows.prompts import prompt_id
 from tests.crash.evidence import Evidence
-from tests.crash.server import Line
-from tests.crash.story import ADDRESS, FOX, MESSAGE, WHOLE, Telling
+from tests.crash.host import Script
+from tests.crash.place import ADDRESS
+from tests.crash.server import Line, name_of
 
 
 class _Attempt(NamedTuple):
@@ -26,7 +27,19 @@ class _Attempt(NamedTuple):
     attempt: int
 
 
-def judge(telling: Telling, kills: Sequence[Evidence], end: Evidence) -> list[str]:
+class Case(NamedTuple):
+    """What was to happen to a message: its script, the kind of painter (see `Client`), the host's habit.
+
+    `refused` is the prompt that is never painted.
+    """
+
+    script: Script
+    painter: str
+    refused: str
+    stream_again: bool = True
+
+
+def judge(case: Case, kills: Sequence[Evidence], end: Evidence) -> list[str]:
     """All violations. `kills` is what was found after each life that was killed, `end` what came out."""
     found = [
         *(
@@ -34,12 +47,13 @@ def judge(telling: Telling, kills: Sequence[Evidence], end: Evidence) -> list[st
             for life in (*kills, end)
             for told in check_journal(life.sessions, life.events)
         ),
-        *_the_text(telling, kills, end),
-        *_every_session(end),
-        *_images_in_their_places(telling, end),
+        *_the_text(case, kills, end),
+        *_every_session(case, end),
+        *_images_in_their_places(case, end),
         *_kept_images(kills, end),
         *_one_write_each(end),
-        *_calls(telling, kills, end),
+        *_calls(case, kills, end),
+        *_what_was_told(kills, end),
     ]
     return list(dict.fromkeys(found))
 
@@ -58,24 +72,24 @@ def check_journal(sessions: Sequence[Session], events: Mapping[str, Sequence[Eve
             yield f"replayed, a session is {session} and not {stored}"
 
 
-def expected_text(telling: Telling, kills: Sequence[Evidence]) -> str | None:
+def expected_text(case: Case, kills: Sequence[Evidence]) -> str | None:
     """A stream dies with its process, and what the store holds then is the text from there on."""
     for kill in kills:
-        if kill.text is None and not telling.again:
+        if kill.text is None and not case.stream_again:
             return None
         if kill.text is not None and kill.live is not None and kill.live.state == "streaming":
             return strip_illustrations(kill.text)
-    return WHOLE
+    return case.script.text
 
 
-def _the_text(telling: Telling, kills: Sequence[Evidence], end: Evidence) -> Iterator[str]:
-    expected = expected_text(telling, kills)
+def _the_text(case: Case, kills: Sequence[Evidence], end: Evidence) -> Iterator[str]:
+    expected = expected_text(case, kills)
     text = None if end.text is None else strip_illustrations(end.text)
     if text != expected:
         yield f"the text is {text!r} and not {expected!r}"
 
 
-def _every_session(end: Evidence) -> Iterator[str]:
+def _every_session(case: Case, end: Evidence) -> Iterator[str]:
     for session in end.sessions:
         if not is_final(session):
             yield f"a session never ended, it is {session.state}"
@@ -89,35 +103,49 @@ def _every_session(end: Evidence) -> Iterator[str]:
         for unplaced in result.unplaced:
             if session.prompts[unplaced.prompt_id].unplaced_reason is None:
                 yield f"an image is unplaced for no reason: {result}"
-        for failed in result.failed:
-            if failed.prompt == FOX or failed.problem.kind != "moderated":
-                yield f"one failed that had no reason to: {failed}"
-        if session.kind is SessionKind.REGENERATION and len(result.placed) < len(session.prompts):
+        for prompt in session.prompts.values():
+            if prompt.state == "failed" and not _had_to_fail(case, prompt, session):
+                yield f"one failed that had no reason to: {prompt}"
+        if session.kind is SessionKind.REGENERATION and len(result.placed) + len(result.failed) < len(listed):
             yield f"a click came to nothing: {result}"
     last = [session.state for session in end.sessions if session.kind is SessionKind.STREAMING][-1:]
     if end.text is not None and last != ["done"]:
         yield f"the message's session is {last}"
 
 
-def _images_in_their_places(telling: Telling, end: Evidence) -> Iterator[str]:
-    """Behind each tag stands the one image that was painted for the click on it; behind the refused none."""
+def _had_to_fail(case: Case, prompt: Prompt, session: Session) -> bool:
+    problem = prompt.problem.kind if prompt.problem is not None else ""
+    if problem == "process_ended":
+        return prompt.restarts == session.settings.max_restarts
+    return problem == "moderated" and prompt.text == case.refused
+
+
+def _images_in_their_places(case: Case, end: Evidence) -> Iterator[str]:
+    """Behind each tag stands the one image that was painted for it last; behind one that failed none."""
     text = end.text or ""
-    placed = {
-        prompt.node_id: (session.kind, prompt)
+    sessions = {session.kind: session for session in end.sessions}
+    streamed = sessions[SessionKind.STREAMING].prompts if end.text is not None else {}
+    clicks = [
+        prompt
         for session in end.sessions
+        if session.kind is SessionKind.REGENERATION
         for prompt in session.prompts.values()
-        if prompt.placed is not None
-    }
+    ]
     tags = extract_image_prompts(text)
     for tag, behind in zip(tags, _images_behind(text, tags), strict=True):
-        kind, prompt = placed.get(prompt_id(MESSAGE, tag.prompt, tag.occurrence), (None, None))
-        urls = [] if prompt is None or prompt.image is None else [prompt.image.url]
-        if behind != urls or len(urls) != (tag.prompt == FOX):
-            yield f"behind {tag.prompt!r} ({tag.occurrence}) stand {behind} and not {urls}: {text}"
-        elif prompt is not None:
-            if kind is not SessionKind.REGENERATION:
-                yield f"the click on {urls} is lost: {text}"
-            yield from _painted_for(telling, prompt, behind[0], end)
+        first = streamed.get(prompt_id(case.script.message_id, tag.prompt, tag.occurrence))
+        if first is None or first.state not in {"completed", "failed"}:
+            yield f"{tag.full_match} ({tag.occurrence}) was forgotten: {first}"
+            continue
+        on_this = [click for click in clicks if click.node_id == first.id]
+        if len(on_this) != int(case.script.clicks and first.state == "completed"):
+            yield f"clicks on {first}: {on_this}"
+        wanted = next((click for click in on_this if click.state == "completed"), first)
+        urls = [] if wanted.image is None else [wanted.image.url]
+        if behind != urls:
+            yield f"behind {tag.full_match} ({tag.occurrence}) stand {behind} and not {urls}: {text}"
+        elif urls:
+            yield from _painted_for(case, wanted, urls[0], end)
     if sum(map(len, _images_behind(text, tags))) != len(find_images(text)):
         yield f"there are other images in the text: {text}"
 
@@ -131,15 +159,11 @@ def _images_behind(text: str, tags: Sequence[PromptMatch]) -> list[list[str]]:
     ]
 
 
-def _painted_for(telling: Telling, prompt: Prompt, url: str, end: Evidence) -> Iterator[str]:
+def _painted_for(case: Case, prompt: Prompt, url: str, end: Evidence) -> Iterator[str]:
     jobs = {line.number: line for line in end.ledger if line.what == "taken"}
     job = jobs.get(end.images.get(_file_of(url), 0))
     # Whoever paints equal prompts alike cannot be asked for which of them.
-    if (
-        job is None
-        or job.prompt != prompt.text
-        or (telling.painter != "alike" and job.prompt_id != prompt.id)
-    ):
+    if job is None or job.prompt != prompt.text or (case.painter != "alike" and job.prompt_id != prompt.id):
         yield f"{url} was painted for {job} and stands for {prompt}"
 
 
@@ -182,31 +206,32 @@ def _one_write_each(end: Evidence) -> Iterator[str]:
         yield f"{len(written)} writes for {len(batches)} batches: {written}, {batches}"
 
 
-def _calls(telling: Telling, kills: Sequence[Evidence], end: Evidence) -> Iterator[str]:
+def _calls(case: Case, kills: Sequence[Evidence], end: Evidence) -> Iterator[str]:
     """One job per attempt, and one more for each kill by which it was lost."""
     begun = Counter(_attempt(line, end) for line in end.ledger if line.what == "taken")
     lost = Counter(
         _attempt(line, end)
         for kill in kills
         for line in kill.ledger
-        if line.what == "taken" and line.life == kill.life and _was_lost(telling, line, kill)
+        if line.what == "taken" and line.life == kill.life and _was_lost(case, line, kill)
     )
     for attempt, times in begun.items():
         if times > 1 + lost[attempt]:
             yield f"{times} jobs for {attempt}, {lost[attempt]} of which were lost by a kill"
 
 
-def _was_lost(telling: Telling, line: Line, kill: Evidence) -> bool:
+def _was_lost(case: Case, line: Line, kill: Evidence) -> bool:
     """Whether the kill came before the record of the job's result; of a named job, of its name."""
     known = [
         session.prompts[line.prompt_id] for session in kill.sessions if line.prompt_id in session.prompts
     ]
     if not known or known[-1].state != "generating" or known[-1].attempt != line.attempt:
         return False
-    if telling.painter != "jobs":
+    if case.painter != "jobs":
         return True
-    # The name is told at once, and virtual time stands still while it is written down.
-    return kill.last.at == line.at and known[-1].job_id != f"job {line.number}"
+    # The name is told at once, and virtual time stands still while it is written down; real time does not.
+    at_once = not kill.points or kill.last.at == line.at
+    return at_once and known[-1].job_id != name_of(line)
 
 
 def _attempt(line: Line, end: Evidence) -> _Attempt:
@@ -220,3 +245,17 @@ def _attempt(line: Line, end: Evidence) -> _Attempt:
         default=-1,
     )
     return _Attempt(place, line.prompt_id, line.attempt)
+
+
+def _what_was_told(kills: Sequence[Evidence], end: Evidence) -> Iterator[str]:
+    """What a host was told stays true: a click is not lost, and an end stays that end."""
+    for life in (*kills, end):
+        targets = {prompt.target_url for session in life.sessions for prompt in session.prompts.values()}
+        ended = {session.id: session for session in life.sessions if is_final(session)}
+        for told in life.told:
+            if told.how == "accepted" and told.what not in targets:
+                yield f"a click was accepted and forgotten: {told}"
+            if told.how == "ended":
+                result = result_of(ended[told.what]) if told.what in ended else None
+                if result is None or told.placed != tuple(image.image_url for image in result.placed):
+                    yield f"a session that ended is another now: {told}, {result}"

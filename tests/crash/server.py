@@ -6,8 +6,6 @@ can be counted over all lives, and a job that was begun is finished whoever has 
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -16,11 +14,9 @@ from typing import NamedTuple
 import anyio
 from PIL import Image
 
-from limner.errors import JobLost, Moderated, Unavailable
+from limner.errors import BackendError, JobLost
 from limner.workflows.ports import Capabilities, GenerationRequest, ProgressCallback
-
-PAINTING_S = 1.5
-"""How long a picture takes."""
+from tests.crash.place import add_row, rows_of
 
 Reach = Callable[[str], None]
 
@@ -29,37 +25,26 @@ class Line(NamedTuple):
     """One line of the server's file.
 
     `what`: "taken" (a job was begun, a picture is to be paid for) or "asked" (a job was asked for again by
-    its id). `number` is the job's, `at` is virtual ms.
+    its id). `number` is the job's, `at` is ms.
     """
 
     what: str
     life: int
     at: int
     number: int
+    message_id: str
     prompt_id: str
     prompt: str
     attempt: int
 
 
-class Ledger:
-    """The file."""
+Fate = Callable[[Line], BackendError | None]
+"""What the server has against a job, if anything."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
 
-    def lines(self) -> list[Line]:
-        """All lines so far."""
-        if not self._path.exists():
-            return []
-        return [Line(*json.loads(row)) for row in self._path.read_text().splitlines()]
-
-    def add(self, line: Line) -> None:
-        """Add a line, in one piece."""
-        file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        try:
-            os.write(file, (json.dumps(line) + "\n").encode())
-        finally:
-            os.close(file)
+def lines_of(ledger: Path) -> tuple[Line, ...]:
+    """All lines of the server's file."""
+    return tuple(Line(*row) for row in rows_of(ledger))
 
 
 def picture(number: int) -> bytes:
@@ -80,74 +65,80 @@ def number_of(data: bytes) -> int:
 
 
 class Client:
-    """A `Generator` that calls the server.
+    """A `Generator` that calls the server, whose file is `ledger`.
 
-    `resume`: the server names its jobs, and can be asked for one again. `alike`: it paints equal prompts
-    alike, byte for byte, as servers that cache do. A prompt in `refused` is never painted; for a prompt id in
-    `busy` the first attempt is turned away for now.
+    `kind`: "plain", "jobs" (the server names its jobs, and can be asked for one again) or "alike" (it paints
+    equal prompts of a message alike, byte for byte, as servers that cache do). `painting_s` is how long a job
+    takes, by its number.
     """
 
     def __init__(
         self,
-        ledger: Ledger,
+        ledger: Path,
+        kind: str,
+        fate: Fate,
         *,
         life: int,
         clock: Callable[[], int],
         reach: Reach,
-        resume: bool = False,
-        alike: bool = False,
-        refused: str = "",
-        busy: str = "",
+        painting_s: Callable[[int], float],
     ) -> None:
-        self.capabilities = Capabilities(resume=resume)
+        self.capabilities = Capabilities(resume=kind == "jobs")
         self._ledger = ledger
+        self._kind = kind
+        self._fate = fate
         self._life = life
         self._clock = clock
         self._reach = reach
-        self._alike = alike
-        self._refused = refused
-        self._busy = busy
+        self._painting_s = painting_s
 
     async def generate(self, request: GenerationRequest, report: ProgressCallback) -> bytes:
         """Have it painted."""
         self._reach("painter: before the call")
         if request.job_id is not None:
             line = self._known(request.job_id)
-            self._ledger.add(line._replace(what="asked", life=self._life, at=self._clock()))
+            add_row(self._ledger, line._replace(what="asked", life=self._life, at=self._clock()))
             self._reach("painter: the job was asked for")
         else:
             line = self._take(request)
             self._reach("painter: the job was taken")
             if self.capabilities.resume:
-                report(job_id=f"job {line.number}")
-        await anyio.sleep(PAINTING_S / 2)
+                report(job_id=name_of(line))
+        await anyio.sleep(self._painting_s(line.number) / 2)
         self._reach("painter: while it paints")
-        await anyio.sleep(PAINTING_S / 2)
+        await anyio.sleep(self._painting_s(line.number) / 2)
         self._reach("painter: the answer has come")
-        return self._answer(line)
+        problem = self._fate(line)
+        if problem is not None:
+            raise problem
+        return self._painted(line)
 
     async def aclose(self) -> None:
         """Nothing to release."""
 
+    def _taken(self) -> list[Line]:
+        return [line for line in lines_of(self._ledger) if line.what == "taken"]
+
     def _known(self, job_id: str) -> Line:
-        for line in self._ledger.lines():
-            if line.what == "taken" and job_id == f"job {line.number}":
+        for line in self._taken():
+            if name_of(line) == job_id:
                 return line
         raise JobLost(job_id)
 
     def _take(self, request: GenerationRequest) -> Line:
-        number = 1 + sum(line.what == "taken" for line in self._ledger.lines())
-        asked = (request.prompt_id, request.prompt, request.attempt)
+        number = 1 + len(self._taken())
+        asked = (request.message_id, request.prompt_id, request.prompt, request.attempt)
         line = Line("taken", self._life, self._clock(), number, *asked)
-        self._ledger.add(line)
+        add_row(self._ledger, line)
         return line
 
-    def _answer(self, line: Line) -> bytes:
-        if line.prompt == self._refused:
-            raise Moderated("this is not painted here")
-        if line.prompt_id == self._busy and line.attempt == 1:
-            raise Unavailable("come again")
-        if not self._alike:
+    def _painted(self, line: Line) -> bytes:
+        if self._kind != "alike":
             return picture(line.number)
-        taken = (other for other in self._ledger.lines() if other.what == "taken")
-        return picture(next(other.number for other in taken if other.prompt == line.prompt))
+        asked = (line.message_id, line.prompt)
+        return picture(next(job.number for job in self._taken() if (job.message_id, job.prompt) == asked))
+
+
+def name_of(line: Line) -> str:
+    """The server's name for a job."""
+    return f"job {line.number}"

@@ -22,10 +22,11 @@ from typing import NamedTuple
 
 from limner.states import Session
 from tests.crash.evidence import Evidence, look
-from tests.crash.judge import judge
+from tests.crash.judge import Case, judge
+from tests.crash.place import Place, make_place
 from tests.crash.planted import PLANTS
 from tests.crash.points import DEATHS
-from tests.crash.story import EPOCH, Fate, Place, Telling, live, make_place
+from tests.crash.story import EPOCH, MESSAGE, REFUSED, STORY, Doom, Telling, live
 
 LIFE_LIMIT_S = 30
 """A life takes a few hundredths of a second; one that takes so long hangs."""
@@ -128,26 +129,25 @@ class Sweep:
         return None
 
     def _to_the_end(self, past: _Past, *, stream_again: bool = True) -> Evidence:
-        telling = self._telling._replace(again=stream_again)
+        telling = self._telling._replace(stream_again=stream_again)
+        case = Case(STORY, telling.painter, REFUSED, stream_again)
         place = self._copy(past)
         end = self._live(telling, _Past(place, past.kills), None)
         trail = " and then at ".join(str(kill.last) for kill in past.kills) or "no point"
-        self._report.violations.extend(
-            f"killed at {trail}: {told}" for told in judge(telling, past.kills, end)
-        )
+        self._report.violations.extend(f"killed at {trail}: {told}" for told in judge(case, past.kills, end))
         shutil.rmtree(place)
         return end
 
     def _live(self, telling: Telling, past: _Past, kill_at: int | None, *, torn: bool = False) -> Evidence:
         life = len(past.kills) + 1
         starts_at = past.kills[-1].last.at + RESTART_MS if past.kills else EPOCH
-        status = forked(telling, past.place, life, Fate(starts_at, kill_at, torn))
+        status = forked(telling, past.place, life, Doom(starts_at, kill_at, torn))
         self._report.lives += 1
         died = os.WIFSIGNALED(status) and os.WTERMSIG(status) in DEATHS
         if status and not died:
             told = Place(past.place).output(life).read_text()
             self._report.violations.append(f"life {life} ended with {status}: {told}")
-        return look(past.place, life, died=died)
+        return look(past.place, life, [MESSAGE], died=died)[MESSAGE]
 
     def _new_place(self) -> Path:
         return self._folder / str(next(self._places))
@@ -169,7 +169,7 @@ def kind_of(kill: Evidence) -> object:
     return length, tuple(kind(session) for session in kill.sessions)
 
 
-def forked(telling: Telling, place: Path, life: int, fate: Fate) -> int:
+def forked(telling: Telling, place: Path, life: int, doom: Doom) -> int:
     """Live a life in a process of its own, and return that process's wait status."""
     process = os.fork()
     if process:
@@ -180,7 +180,7 @@ def forked(telling: Telling, place: Path, life: int, fate: Fate) -> int:
         os.dup2(output, 1)
         os.dup2(output, 2)
         signal.alarm(LIFE_LIMIT_S)
-        live(telling, place, life, fate)
+        live(telling, place, life, doom)
         code = 0
     except BaseException:  # noqa: BLE001 - whatever it is, it is told, and must not get into the parent's code
         traceback.print_exc()
@@ -192,7 +192,7 @@ def forked(telling: Telling, place: Path, life: int, fate: Fate) -> int:
 def warm_up(telling: Telling, folder: Path) -> None:
     """Live once in this process, so that all is imported, compiled and cached in those that are forked."""
     make_place(folder)
-    live(telling._replace(plant=None), folder, 1, Fate())
+    live(telling._replace(plant=None), folder, 1, Doom())
     gc.collect()
     gc.freeze()
     if threading.active_count() > 1:

@@ -1,0 +1,131 @@
+"""The host of one message: streams it, has its images clicked, and remembers what it was told.
+
+A host that starts again does what hosts do: it streams a message (again) that the store does not have,
+because then the user saw nothing that stayed; and its user clicks whatever has not been clicked yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import anyio
+
+from limner.adapters.limner import Limner
+from limner.states import Session, SessionKind
+from limner.states.outcome import Result, result_of
+from limner.text import normalise_url
+from limner.workflows.ports import MessageStore
+from tests.crash.place import add_row, rows_of
+from tests.crash.server import Reach
+
+PIECE = 20
+"""How many characters come at once."""
+
+
+class Script(NamedTuple):
+    """What happens to one message.
+
+    The host saves the first `saved` characters of its text when they have come (0: it saves nothing); if
+    `clicks`, each image is clicked once.
+    """
+
+    message_id: str
+    text: str
+    saved: int = 0
+    clicks: bool = True
+
+
+class Pace(NamedTuple):
+    """How long the pauses are, in seconds.
+
+    `before_stream` is not 0, so that what is done for a stream that died, and for the one after it, can be
+    told apart by its time.
+    """
+
+    before_stream: float
+    between_pieces: float
+    between_clicks: float
+
+
+class Told(NamedTuple):
+    """Something that the host was told: that a click was "accepted" (on `what`, an image's address), or that
+    a session (its id in `what`) has "ended", and which images it has `placed`."""
+
+    how: str
+    message_id: str
+    what: str
+    placed: tuple[str, ...] = ()
+
+
+def told_of(file: Path) -> tuple[Told, ...]:
+    """All that hosts were told so far."""
+    return tuple(
+        Told(how, message_id, what, tuple(placed)) for how, message_id, what, placed in rows_of(file)
+    )
+
+
+@dataclass(frozen=True)
+class Host:
+    """One message's host in one life. `store` is what Limner has, `messages` the same without witnesses."""
+
+    script: Script
+    pace: Pace
+    limner: Limner
+    store: MessageStore
+    messages: MessageStore
+    told: Path
+    reach: Reach
+
+    async def play(self, *, stream_again: bool) -> None:
+        """Do what is still to be done, and wait for the end of it."""
+        if await self.messages.read(self.script.message_id) is None and stream_again:
+            await anyio.sleep(self.pace.before_stream)
+            async for _ in self.limner.illustrate(self.script.message_id, self._tokens()):
+                pass
+        live = self.limner.manager.get_session(self.script.message_id)
+        if live is not None and live.kind is SessionKind.STREAMING:
+            await self._finished()
+        # In this order, so that a session which ends just now is seen once at least.
+        live = self.limner.manager.get_session(self.script.message_id)
+        known = {} if live is None else {live.id: live}
+        for session in await self.limner.manager.engine.past_sessions(self.script.message_id):
+            known[session.id] = session
+        if self.script.clicks:
+            await self._click(list(known.values()))
+        if known:
+            await self._finished()
+
+    async def _tokens(self) -> AsyncIterator[str]:
+        text, saved = self.script.text, self.script.saved
+        ends = sorted({*range(PIECE, len(text), PIECE), saved, len(text)} - {0})
+        start = 0
+        for end in ends:
+            await anyio.sleep(self.pace.between_pieces)
+            yield text[start:end]
+            start = end
+            if end == saved:
+                await self.store.write(self.script.message_id, text[:saved], expected=None)
+
+    async def _click(self, sessions: list[Session]) -> None:
+        clicked = {prompt.target_url for session in sessions for prompt in session.prompts.values()}
+        for session in sessions:
+            if session.kind is SessionKind.STREAMING:
+                for image in result_of(session).placed:
+                    url = normalise_url(image.image_url)
+                    if url not in clicked:
+                        await self.limner.regenerate(self.script.message_id, url)
+                        self._note(Told("accepted", self.script.message_id, url))
+                        await anyio.sleep(self.pace.between_clicks)
+
+    async def _finished(self) -> None:
+        result: Result = await self.limner.finished(self.script.message_id)
+        placed = tuple(image.image_url for image in result.placed)
+        self._note(Told("ended", self.script.message_id, result.session_id, placed))
+
+    def _note(self, told: Told) -> None:
+        row: tuple[Any, ...] = told
+        add_row(self.told, row)
+        self.reach(f"host: told that {told.how}")
