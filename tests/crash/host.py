@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import anyio
 
@@ -79,7 +79,7 @@ class Host:
     told: Path
     reach: Reach
 
-    async def play(self, *, stream_again: bool) -> None:
+    async def play(self, *, stream_again: bool = True) -> None:
         """Do what is still to be done, and wait for the end of it."""
         if await self.messages.read(self.script.message_id) is None and stream_again:
             await anyio.sleep(self.pace.before_stream)
@@ -126,6 +126,5 @@ class Host:
         self._note(Told("ended", self.script.message_id, result.session_id, placed))
 
     def _note(self, told: Told) -> None:
-        row: tuple[Any, ...] = told
-        add_row(self.told, row)
+        add_row(self.told, told)
         self.reach(f"host: told that {told.how}")

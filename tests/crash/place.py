@@ -54,6 +54,11 @@ class Place(NamedTuple):
         """What the host was told."""
         return self.folder / "told"
 
+    @property
+    def recovered(self) -> Path:
+        """Which lives came through their recovery, where that is written down."""
+        return self.folder / "recovered"
+
     def points(self, life: int) -> Path:
         """The points that a life has passed."""
         return self.folder / f"points-{life}"

@@ -7,29 +7,24 @@ and warmed once, and a life costs what it does.
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import os
 import shutil
-import signal
-import sys
-import threading
-import traceback
+from contextlib import redirect_stderr
 from dataclasses import asdict, dataclass, field
+from io import StringIO
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
 from limner.states import Session
+from tests.crash.birth import be_ready, born
 from tests.crash.evidence import Evidence, look
 from tests.crash.judge import Case, judge
 from tests.crash.place import Place, make_place
 from tests.crash.planted import PLANTS
 from tests.crash.points import DEATHS
 from tests.crash.story import EPOCH, MESSAGE, REFUSED, STORY, Doom, Telling, live
-
-LIFE_LIMIT_S = 30
-"""A life takes a few hundredths of a second; one that takes so long hangs."""
 
 RESTART_MS = 500
 """How long after a death the next life begins, in virtual ms."""
@@ -141,7 +136,9 @@ class Sweep:
     def _live(self, telling: Telling, past: _Past, kill_at: int | None, *, torn: bool = False) -> Evidence:
         life = len(past.kills) + 1
         starts_at = past.kills[-1].last.at + RESTART_MS if past.kills else EPOCH
-        status = forked(telling, past.place, life, Doom(starts_at, kill_at, torn))
+        doom = Doom(starts_at, kill_at, torn)
+        process = born(Place(past.place).output(life), lambda: live(telling, past.place, life, doom))
+        _, status = os.waitpid(process, 0)
         self._report.lives += 1
         died = os.WIFSIGNALED(status) and os.WTERMSIG(status) in DEATHS
         if status and not died:
@@ -169,34 +166,12 @@ def kind_of(kill: Evidence) -> object:
     return length, tuple(kind(session) for session in kill.sessions)
 
 
-def forked(telling: Telling, place: Path, life: int, doom: Doom) -> int:
-    """Live a life in a process of its own, and return that process's wait status."""
-    process = os.fork()
-    if process:
-        return os.waitpid(process, 0)[1]
-    code = 1
-    try:
-        output = os.open(Place(place).output(life), os.O_WRONLY | os.O_CREAT)
-        os.dup2(output, 1)
-        os.dup2(output, 2)
-        signal.alarm(LIFE_LIMIT_S)
-        live(telling, place, life, doom)
-        code = 0
-    except BaseException:  # noqa: BLE001 - whatever it is, it is told, and must not get into the parent's code
-        traceback.print_exc()
-    finally:
-        sys.stderr.flush()
-        os._exit(code)
-
-
 def warm_up(telling: Telling, folder: Path) -> None:
     """Live once in this process, so that all is imported, compiled and cached in those that are forked."""
     make_place(folder)
-    live(telling._replace(plant=None), folder, 1, Doom())
-    gc.collect()
-    gc.freeze()
-    if threading.active_count() > 1:
-        sys.exit("a process with threads must not be forked")
+    with redirect_stderr(StringIO()):
+        live(telling._replace(plant=None), folder, 1, Doom())
+    be_ready()
 
 
 def main() -> None:
