@@ -16,6 +16,7 @@ from limner.adapters.image_folder import FolderImageStore
 from limner.adapters.limner import Limner
 from limner.adapters.message_sqlite import SQLiteMessageStore
 from limner.errors import BackendError, Moderated, Unavailable
+from tests.crash.evidence import clicked_in
 from tests.crash.host import Host, Pace, Script
 from tests.crash.place import ADDRESS, Place, add_row
 from tests.crash.server import Client, Line
@@ -75,6 +76,7 @@ async def _live(crowd: Crowd, place: Place, life: int) -> None:
         reach=_pass,
         painting_s=lambda number: random.Random(number).uniform(0, LONGEST_PAINTING_S),
     )
+    clicked = clicked_in(place.journal)
     async with SQLiteMessageStore(place.messages) as messages:
         limner = Limner(
             painter,
@@ -88,7 +90,7 @@ async def _live(crowd: Crowd, place: Place, life: int) -> None:
         async with limner, anyio.create_task_group() as tasks:
             add_row(place.recovered, [life])
             for script in crowd.scripts:
-                host = Host(script, PACE, limner, messages, messages, place.told, _pass)
+                host = Host(script, PACE, clicked, limner, messages, messages, place.told, _pass)
                 tasks.start_soon(host.play)
 
 

@@ -122,6 +122,13 @@ def look_into_journal(path: Path) -> tuple[tuple[Session, ...], dict[str, tuple[
     }
 
 
+def clicked_in(journal: Path) -> frozenset[str]:
+    """The images that were clicked, as far as that is in the journal."""
+    sessions, _ = look_into_journal(journal)
+    prompts = (prompt for session in sessions for prompt in session.prompts.values())
+    return frozenset(prompt.target_url for prompt in prompts if prompt.target_url is not None)
+
+
 @contextmanager
 def _copied(path: Path) -> Iterator[sqlite3.Connection]:
     with tempfile.TemporaryDirectory() as folder:

@@ -6,7 +6,7 @@ because then the user saw nothing that stayed; and its user clicks whatever has 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +14,7 @@ from typing import NamedTuple
 import anyio
 
 from limner.adapters.limner import Limner
+from limner.errors import UnknownMessage
 from limner.states import Session, SessionKind
 from limner.states.outcome import Result, result_of
 from limner.text import normalise_url
@@ -69,10 +70,15 @@ def told_of(file: Path) -> tuple[Told, ...]:
 
 @dataclass(frozen=True)
 class Host:
-    """One message's host in one life. `store` is what Limner has, `messages` the same without witnesses."""
+    """One message's host in one life. `store` is what Limner has, `messages` the same without witnesses.
+
+    `clicked` are the images whose clicks are in the journal from earlier lives: those that a user sees to be
+    under way, or done.
+    """
 
     script: Script
     pace: Pace
+    clicked: Set[str]
     limner: Limner
     store: MessageStore
     messages: MessageStore
@@ -86,17 +92,15 @@ class Host:
             async for _ in self.limner.illustrate(self.script.message_id, self._tokens()):
                 pass
         live = self.limner.manager.get_session(self.script.message_id)
-        if live is not None and live.kind is SessionKind.STREAMING:
-            await self._finished()
-        # In this order, so that a session which ends just now is seen once at least.
-        live = self.limner.manager.get_session(self.script.message_id)
-        known = {} if live is None else {live.id: live}
-        for session in await self.limner.manager.engine.past_sessions(self.script.message_id):
-            known[session.id] = session
+        if live is None or live.kind is SessionKind.STREAMING:
+            # Also where none is live: one that has just ended may not be written down yet.
+            try:
+                await self._finished()
+            except UnknownMessage:
+                return
         if self.script.clicks:
-            await self._click(list(known.values()))
-        if known:
-            await self._finished()
+            await self._click(await self.limner.manager.engine.past_sessions(self.script.message_id))
+        await self._finished()
 
     async def _tokens(self) -> AsyncIterator[str]:
         text, saved = self.script.text, self.script.saved
@@ -109,13 +113,12 @@ class Host:
             if end == saved:
                 await self.store.write(self.script.message_id, text[:saved], expected=None)
 
-    async def _click(self, sessions: list[Session]) -> None:
-        clicked = {prompt.target_url for session in sessions for prompt in session.prompts.values()}
-        for session in sessions:
+    async def _click(self, past: Sequence[Session]) -> None:
+        for session in past:
             if session.kind is SessionKind.STREAMING:
                 for image in result_of(session).placed:
                     url = normalise_url(image.image_url)
-                    if url not in clicked:
+                    if url not in self.clicked:
                         await self.limner.regenerate(self.script.message_id, url)
                         self._note(Told("accepted", self.script.message_id, url))
                         await anyio.sleep(self.pace.between_clicks)

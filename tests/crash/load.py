@@ -141,12 +141,11 @@ def main() -> int:
         run_crowd(draw_crowd(dice), place, dice, tally, given.kills - tally.kills)
         if len(tally.violations) == before:
             shutil.rmtree(place)
+        print(*tally.violations[before:], sep="\n", end="\n" if len(tally.violations) > before else "")
         if time.monotonic() - told > TOLD_EVERY_S:
             told = time.monotonic()
             print(f"{told - began:.0f} s: {tally}", flush=True)
-    if tally.violations:
-        print(*tally.violations, f"what was left is in {folder}", sep="\n")
-    else:
+    if not tally.violations:
         shutil.rmtree(folder)
     print(f"seed {seed}, {time.monotonic() - began:.0f} s: {tally}")
     return 1 if tally.violations else 0

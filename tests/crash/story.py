@@ -22,6 +22,7 @@ from limner.adapters.limner import Limner
 from limner.adapters.message_sqlite import SQLiteMessageStore
 from limner.errors import BackendError, Moderated, Unavailable
 from limner.workflows.prompts import prompt_id
+from tests.crash.evidence import clicked_in
 from tests.crash.host import Host, Pace, Script
 from tests.crash.place import ADDRESS, Place
 from tests.crash.points import Points
@@ -107,6 +108,7 @@ async def _play(telling: Telling, place: Place, life: int, clock: Callable[[], i
         reach=reach,
         painting_s=lambda _: PAINTING_S,
     )
+    clicked = clicked_in(place.journal)
     async with SQLiteMessageStore(place.messages) as messages:
         store = WatchedMessages(messages, reach)
         limner = Limner(
@@ -120,5 +122,5 @@ async def _play(telling: Telling, place: Place, life: int, clock: Callable[[], i
         if telling.plant is not None:
             telling.plant(limner)
         async with limner:
-            host = Host(STORY, PACE, limner, store, messages, place.told, reach)
+            host = Host(STORY, PACE, clicked, limner, store, messages, place.told, reach)
             await host.play(stream_again=telling.stream_again or life == 1)

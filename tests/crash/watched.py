@@ -29,6 +29,8 @@ from tests.crash.server import Reach
 class WatchedJournal:
     """A `Journal` around the real one."""
 
+    durable = True
+
     def __init__(self, journal: Journal, reach: Reach) -> None:
         self._journal = journal
         self._reach = reach

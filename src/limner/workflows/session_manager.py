@@ -351,6 +351,11 @@ class SessionManager:
             self._running().start_soon(self._insert, session, command, name="limner insertion")
 
     async def _insert(self, session: Session, command: InsertImages) -> None:
+        try:
+            # A target may have been replaced by an earlier process; its successor is what is meant then.
+            await self.registry.recall(session.message_id, self.engine)
+        except StorageError as error:
+            log.warning("past_not_recalled", message_id=session.message_id, error=brief(error))
         outcome = await insert_deferred_images(
             self.store,
             session.message_id,
