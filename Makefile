@@ -22,8 +22,8 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP) ## Stream a story, paint it while it runs, click two pictures (offline, under a minute)
 	@$(BIN)/limner demo
 
-test: $(STAMP) ## Run the whole test suite
-	@$(BIN)/python -m pytest
+test: $(STAMP) ## Run the whole test suite, on as many processes as there are cores
+	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 crash: $(STAMP) ## Kill the process some thousand times under load and look for what was lost (ten minutes; KILLS=…)
 	@$(BIN)/python -m tests.crash.load --kills $(KILLS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import structlog
@@ -40,6 +41,20 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 def tell(pytestconfig: pytest.Config) -> Callable[[str], None]:
     """Keeps a line for the summary at the end of the run: what an exhaustive check saw."""
     return pytestconfig.stash.setdefault(EXHAUSTIVE, []).append
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand the lines of one of several processes to the one that prints."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["told"] = session.config.stash.get(EXHAUSTIVE, [])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take the lines of another process in."""
+    told = getattr(node, "workeroutput", {}).get("told", [])
+    node.config.stash.setdefault(EXHAUSTIVE, []).extend(told)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
