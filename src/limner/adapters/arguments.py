@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Iterable
+from collections.abc import AsyncIterable, Iterable, Sequence
 from typing import Self
 
 from limner.errors import InvalidSetting
 from limner.text import HTML, MARKDOWN, Profile
+from limner.workflows.steps import CommonTags, ImageStep, PromptStep, Steps
 
 PROFILES = {"html": HTML, "markdown": MARKDOWN}
 
@@ -34,6 +35,28 @@ def profile_from(given: Profile | str) -> Profile:
     if given not in PROFILES:
         raise InvalidSetting(f"profile must be 'html', 'markdown' or a Profile, not {given!r}")
     return PROFILES[given]
+
+
+def steps_from(
+    common_tags: object,
+    tags_position: object,
+    before: PromptStep | Sequence[PromptStep],
+    after: ImageStep | Sequence[ImageStep],
+) -> Steps:
+    """The steps around the painting, the common tags last, so that no step rewrites them.
+
+    Raises `InvalidSetting`.
+    """
+    if not isinstance(common_tags, str):
+        raise InvalidSetting(f"common_tags must be a str, not {type(common_tags).__name__}")
+    if tags_position not in ("prefix", "suffix"):
+        raise InvalidSetting(f"tags_position must be 'prefix' or 'suffix', not {tags_position!r:.60}")
+    firsts: list[PromptStep] = [before] if callable(before) else list(before)
+    lasts: list[ImageStep] = [after] if callable(after) else list(after)
+    for name, step in [("before_generation", s) for s in firsts] + [("after_generation", s) for s in lasts]:
+        if not callable(step):
+            raise InvalidSetting(f"{name} must be coroutine functions, not {step!r:.60}")
+    return Steps([*firsts, CommonTags(common_tags, tags_position)], lasts)
 
 
 class _Pieces:

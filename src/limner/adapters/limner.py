@@ -6,7 +6,15 @@ with them. What it does with them is in `limner.workflows`, what may happen at a
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Sequence,
+)
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +23,7 @@ from typing import Literal, Self
 import anyio
 import anyio.abc
 
-from limner.adapters.arguments import async_pieces, check_port, check_text, profile_from
+from limner.adapters.arguments import async_pieces, check_port, check_text, profile_from, steps_from
 from limner.adapters.callable import CallableGenerator
 from limner.adapters.factory import generator_from
 from limner.adapters.image_folder import FolderImageStore
@@ -36,6 +44,7 @@ from limner.workflows.ports import Generator, ImageInspector, ImageStore, Journa
 from limner.workflows.progress import ProgressEvent
 from limner.workflows.recovery import RecoveryReport
 from limner.workflows.session_manager import SessionManager
+from limner.workflows.steps import ImageStep, PromptStep, TagsPosition
 
 Painter = Callable[[str], Awaitable[bytes]]
 
@@ -59,6 +68,9 @@ class Limner:
     * `patterns`: what marks a prompt (see `limner.text.compile_patterns`); `in_code_fences`: also there.
     * `profile`: how an image is written, `"html"` or `"markdown"`.
     * `max_concurrent`, `max_per_message`, `min_interval_ms`: the one global limit, see `set_limits`.
+    * `common_tags`: words that go before (or with `tags_position="suffix"` behind) every prompt.
+    * `before_generation`, `after_generation`: steps of the host's own, one or several; see
+      `limner.workflows.steps`.
     * `debounce_ms`, `drain_timeout_ms`, `image_timeout_ms`, `max_attempts`, `backoff_ms`,
       `on_drain_timeout`, `max_restarts`: see `limner.states.SessionSettings`. Times are milliseconds.
     * `shutdown_timeout_ms`: how long leaving the block waits for sessions that have begun to finish.
@@ -80,6 +92,10 @@ class Limner:
         in_code_fences: bool = True,
         profile: Profile | Literal["html", "markdown"] = "html",
         inspector: ImageInspector | None = None,
+        common_tags: str = "",
+        tags_position: TagsPosition = "prefix",
+        before_generation: PromptStep | Sequence[PromptStep] = (),
+        after_generation: ImageStep | Sequence[ImageStep] = (),
         max_concurrent: int = 4,
         max_per_message: int = 3,
         min_interval_ms: int = 0,
@@ -130,6 +146,7 @@ class Limner:
             patterns=compile_patterns(patterns, in_code_fences=in_code_fences),
             profile=profile_from(profile),
             limits=limits,
+            steps=steps_from(common_tags, tags_position, before_generation, after_generation),
         )
         check_whole_number("shutdown_timeout_ms", shutdown_timeout_ms, 0)
         self._shutdown_timeout_ms = shutdown_timeout_ms

@@ -49,6 +49,7 @@ from limner.workflows.processor import QueueProcessor
 from limner.workflows.progress import ProgressManager
 from limner.workflows.prompts import PromptNode, PromptRegistry
 from limner.workflows.recovery import Recovery, RecoveryReport
+from limner.workflows.steps import Steps
 from limner.workflows.streaming import MessageStream
 
 LAST_WORDS_MS = 5_000
@@ -70,6 +71,7 @@ class SessionManager:
         patterns: PromptPatterns,
         profile: Profile,
         limits: Limits,
+        steps: Steps,
     ) -> None:
         self.engine = engine
         self.store = store
@@ -87,6 +89,7 @@ class SessionManager:
             progress=self.progress,
             alarm=alarm,
             limits=limits,
+            steps=steps,
         )
         self._streams: dict[str, MessageStream] = {}
         self._newest_stream: dict[str, str] = {}  # message id to session id, in the order of the commits
