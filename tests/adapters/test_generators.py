@@ -36,6 +36,7 @@ from limner.errors import (
 from limner.workflows.ports import Generator
 from tests.adapters.servers.horde import HordeServer
 from tests.adapters.servers.local import PATIENCE_S, RawServer, WebServer, happened
+from tests.adapters.servers.openai_images import OpenAIImagesServer
 from tests.adapters.servers.sdapi import SdapiServer
 
 pytestmark = pytest.mark.anyio
@@ -48,7 +49,7 @@ PATHS = {
     "pollinations": "/image/a red fox in the snow",
     "json": "/paint",
 }
-BACKENDS = ["sketch", "callable", *PATHS]
+BACKENDS = ["sketch", "callable", "openai streaming", *PATHS]
 # Those whose image is a text within one JSON answer.
 TEXTUAL = ["sdapi", "openai", "gemini", "json"]
 
@@ -115,6 +116,13 @@ def case(request: pytest.FixtureRequest, web: WebServer, png: bytes) -> Case:
         server.states = [{"queue_position": 3}, {"queue_position": 1}, {"waiting": 0, "processing": 1}]
         return backend("horde", web.url)
 
+    def openai_streaming(*, endless: bool) -> Generator:
+        OpenAIImagesServer(web, text)
+        if endless:
+            web.arrived = begun
+            web.hold(PATHS["openai"])
+        return OpenAIImagesGenerator(web.url, model="m", partial_images=2)
+
     def at_once_over_http(name: str, *, endless: bool) -> Generator:
         if endless:
             web.arrived = begun
@@ -143,6 +151,9 @@ def case(request: pytest.FixtureRequest, web: WebServer, png: bytes) -> Case:
         ),
         "callable": Case(lambda: CallableGenerator(at_once), lambda: CallableGenerator(never), begun),
         "sdapi": Case(lambda: sdapi(endless=False), lambda: sdapi(endless=True), begun),
+        "openai streaming": Case(
+            lambda: openai_streaming(endless=False), lambda: openai_streaming(endless=True), begun
+        ),
         "horde": Case(lambda: horde(endless=False), lambda: horde(endless=True), begun),
     }
     name = str(request.param)

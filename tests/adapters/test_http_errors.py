@@ -57,6 +57,7 @@ def test_the_status_decides_the_kind(status, kind):
         (400, "contentFilter", Moderated),
         (429, "insufficient_quota", NoBalance),
         (400, "billing_hard_limit_reached", NoBalance),
+        (429, "project_spend_limit_exceeded", NoBalance),
     ],
 )
 def test_a_code_says_more_than_the_status(status, code, kind):
@@ -241,3 +242,24 @@ def test_the_pause_asked_for_is_understood_as_seconds_milliseconds_or_a_date(hea
 def test_the_pause_reaches_the_error():
     error = error_from_answer("here", 429, {"retry-after": "2"}, b"", NOW)
     assert error.retry_after_ms == 2000
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        ({"code": "moderation_blocked", "message": "safety_violations=[sexual]"}, Moderated),
+        ({"code": None, "message": "Your request was rejected by our safety system."}, Moderated),
+        ({"code": None, "message": "Streaming must have non-zero partial images."}, BadRequest),
+        ({"code": "invalid_size", "message": "Sizes pass no moderation."}, BadRequest),
+    ],
+)
+def test_a_refused_prompt_is_told_from_a_wrong_parameter_of_the_same_type(error, kind):
+    body = json.dumps({"error": {"type": "image_generation_user_error", **error}}).encode()
+    assert type(error_from_answer("here", 400, {}, body, NOW)) is kind
+
+
+def test_the_words_of_koboldcpp_are_found_in_its_detail():
+    body = b'{"detail": {"msg": "Server is busy; please try again later.", "type": "service_unavailable"}}'
+    error = error_from_answer("here", 503, {}, body, NOW)
+    assert type(error) is Unavailable
+    assert str(error) == "here answered 503: Server is busy; please try again later."

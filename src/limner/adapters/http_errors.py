@@ -57,6 +57,7 @@ _BY_CODE: Mapping[str, type[BackendError]] = {
     "contentfilter": Moderated,
     "insufficient_quota": NoBalance,
     "billing_hard_limit_reached": NoBalance,
+    "project_spend_limit_exceeded": NoBalance,
     "insufficient_balance": NoBalance,
     "invalid_api_key": AuthFailed,
     "rate_limit_exceeded": RateLimited,
@@ -82,6 +83,8 @@ _BY_CODE: Mapping[str, type[BackendError]] = {
 _OUT_OF_CREDIT = re.compile(
     r"credits? (?:are|is) depleted|spend(?:ing)? cap|\blimit: 0\b|enable billing|billed users", re.IGNORECASE
 )
+# OpenAI's image models have one type for a prompt that is refused and for a parameter that is wrong.
+_OF_SAFETY = re.compile(r"safety system|moderation|content polic", re.IGNORECASE)
 _RETRY_IN = re.compile(r"retry in (\d+(?:\.\d+)?)(ms|s)\b")
 
 
@@ -144,8 +147,8 @@ def words_from_json(parsed: object) -> ServerWords:
 
     Understood are OpenAI's `{"error": {"message", "code", "type"}}`, Google's
     `{"error": {"message", "code", "status", "details"}}` (also in a list of its own), AUTOMATIC1111's
-    `{"error", "detail", "errors"}`, FastAPI's `{"detail": [{"loc", "msg"}]}`, AI Horde's `{"message", "rc"}`
-    and plain `{"message"}`.
+    `{"error", "detail", "errors"}`, FastAPI's `{"detail": [{"loc", "msg"}]}`, KoboldCpp's
+    `{"detail": {"msg"}}`, AI Horde's `{"message", "rc"}` and plain `{"message"}`.
     """
     if isinstance(parsed, list) and len(parsed) == 1 and isinstance(parsed[0], dict):
         parsed = parsed[0]
@@ -168,6 +171,8 @@ def words_from_json(parsed: object) -> ServerWords:
 def _code(error: Mapping[str, object], message: str) -> str:
     """The code that says most: a known one before any other."""
     codes = [str(value) for value in (error.get("code"), error.get("type")) if value]
+    if codes == ["image_generation_user_error"] and _OF_SAFETY.search(message):
+        return "moderation_blocked"
     if "status" in error:
         if _is_out_of_credit(error, message):
             return "insufficient_quota"
@@ -206,7 +211,9 @@ def _details(error: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
 
 
 def _detail(detail: object) -> object:
-    """FastAPI's list of faults as one sentence; anything else as it is."""
+    """FastAPI's list of faults as one sentence, KoboldCpp's `msg`; anything else as it is."""
+    if isinstance(detail, dict):
+        return detail.get("msg") or detail
     if not isinstance(detail, list):
         return detail
     return "; ".join(_fault(fault) for fault in detail[:5] if isinstance(fault, dict))
