@@ -19,9 +19,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from limner.adapters.journal_format import EventRow
+from limner.adapters.journal_format import APPLICATION_ID, TABLES, EventRow
+from limner.adapters.journal_prune import prune
 from limner.adapters.journal_reader import JournalReader, SessionHistory
-from limner.adapters.journal_rebuild import NEWEST_ROW, OWN_ROW, SOME_EVENTS
+from limner.adapters.journal_rebuild import NEWEST_ROW, OWN_ROW, PERHAPS_EVENTS, SOME_EVENTS
 from limner.adapters.journal_salvage import JournalSalvage
 from limner.adapters.journal_sqlite import SQLiteJournal
 from limner.states import Prompt, Session, StreamStarted
@@ -449,57 +450,124 @@ def test_what_is_left_of_a_transaction_that_was_given_up_is_not_read(tmp_path):
     journal = tmp_path / "live" / "journal.sqlite3"
     play = make_journal(journal, small)
     with closing(sqlite3.connect(journal, isolation_level=None)) as writer:
-        writer.execute("PRAGMA cache_size = 1")
+        writer.execute("PRAGMA cache_size = 40")
         writer.execute("PRAGMA wal_autocheckpoint = 0")
         writer.execute("UPDATE sessions SET live = live + 2 WHERE number = 1")
         writer.execute("BEGIN IMMEDIATE")
-        bodies = writer.execute("SELECT session, body, crc FROM events").fetchall()
-        for _ in range(9):
-            writer.executemany("INSERT INTO events (session, body, crc) VALUES (?, ?, ?)", bodies)
+        rows = writer.execute("SELECT session, body, crc FROM events").fetchall()
+        long = [row for row in rows if len(row[1]) > PAGE]
+        for _ in range(40):
+            writer.executemany("INSERT INTO events (session, body, crc) VALUES (?, ?, ?)", [*long, *rows[:9]])
         writer.execute("ROLLBACK")
         writer.execute("UPDATE sessions SET live = live + 2 WHERE number = 2")
         left = copy_of(journal, tmp_path / "left")
-    wal = Path(f"{left}-wal")
-    committed = Walk(left).frame_of.values()
-    assert len(frames_of(left)) > max(committed) + 3
+    original = Original(left, play)
+    wal = original.walk.wal
+    last = max(original.walk.frame_of.values())
+    of_this_time = [n for n in frames_of(left) if wal[32 + n * FRAME + 8 :][:8] == wal[16:24]]
+    assert max(of_this_time) > last + 10
     for damage in (b"", bytes(FRAME), bytes(FRAME + 100)):
         # A lost frame at the end, or a half one, says nothing about what stands behind the last commit.
-        with wal.open("ab") as file:
-            file.write(damage)
-        original = Original(left, play)
+        Path(f"{left}-wal").write_bytes(wal + damage)
         original.check(left, lambda row: True)
 
 
-def test_what_the_wal_held_before_it_was_begun_anew_is_older_than_the_main_file(tmp_path):
+@pytest.mark.parametrize("lost", ["nothing", "header", "first frame"])
+@pytest.mark.parametrize("frames", ["one", "many"])
+def test_what_the_wal_held_before_it_was_begun_anew_is_older_than_the_main_file(tmp_path, frames, lost):
     journal = tmp_path / "live" / "journal.sqlite3"
     play = make_journal(journal, small)
     with closing(sqlite3.connect(journal, isolation_level=None)) as writer:
         writer.execute("PRAGMA wal_autocheckpoint = 0")
         held = writer.execute("SELECT number, body, crc FROM prompts").fetchall()
-        # As they were before anything was painted, then as they are.
-        for number, body, crc in held:
-            writer.execute("UPDATE prompts SET body = ?, crc = ? WHERE number = ?", (*earlier(body), number))
-            writer.execute("UPDATE prompts SET body = ?, crc = ? WHERE number = ?", (body, crc, number))
+        # Clicked for another image, which does not show in how far they are; in many frames.
+        for number, body, _ in held:
+            put_prompt(writer, number, *changed(body, target_url="https://images.test/other.png"))
         writer.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
-        writer.execute("UPDATE sessions SET live = live + 2 WHERE number = 1")
+        writer.execute("BEGIN")
+        for number, body, crc in held:
+            put_prompt(writer, number, body, crc)
+        writer.execute("COMMIT")
+        writer.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
+        # One frame leaves some of the second time there; many leave only such of the first.
+        for _ in range(1 if frames == "one" else 24):
+            writer.execute("UPDATE sessions SET changed_at = changed_at + 2 WHERE number = 1")
         left = copy_of(journal, tmp_path / "left")
     original = Original(left, play)
-    assert len(frames_of(left)) > 2 * len(held) > len(original.walk.frame_of) > 0
-    original.check(left, lambda row: True)
+    newest = original.walk.frame_of
+    salts = [original.walk.wal[32 + n * FRAME + 8 :][:8] for n in frames_of(left)]
+    assert len(set(salts)) == (3 if frames == "one" else 2)
+    if lost != "nothing":
+        overwrite(
+            Path(f"{left}-wal"), 0 if lost == "header" else 32, bytes(32 if lost == "header" else FRAME)
+        )
+    gone = {page for page, frame in newest.items() if frame == 0 and lost == "first frame"}
+    original.check(left, lambda row: not gone & row.pages, is_sound=False)
 
 
-def earlier(body: str) -> tuple[str, int]:
-    """The row of a prompt as it was when it was found."""
-    fields = {
-        **json.loads(body),
-        "state": "queued",
-        "attempt": 0,
-        "image": None,
-        "placed": None,
-        "spent_ms": 0,
-    }
-    text = json.dumps(fields, separators=(",", ":"))
+def test_where_the_newest_frame_is_lost_the_main_file_may_be_newer_than_the_other_frames(tmp_path):
+    """Everything was brought into the main file, and the `-wal` was not begun anew since."""
+    journal = tmp_path / "live" / "journal.sqlite3"
+    play = Play()
+
+    async def write() -> None:
+        live = SQLiteJournal(journal, durability="process-death")
+        await live.open()
+        play.illustrate("story", ["a lighthouse at night", "a ship in a storm", ODD])
+        play.illustrate("long", ["x" * 9_000 + " a long prompt", "a short one"])
+        await append_all(live, play, group=3)
+        with closing(sqlite3.connect(journal)) as other:
+            other.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        copy_of(journal, tmp_path / "left")
+        await live.aclose()
+
+    anyio.run(write)
+    left = tmp_path / "left" / journal.name
+    original = Original(left, play)
+    # Some events are lost altogether, so that rows are not told again by what led to them.
+    [events, *_] = next(row.pages for row in original.walk.rows if row.table == "events")
+    overwrite(left, (events - 1) * PAGE, bytes(PAGE))
+    wal = bytearray(original.walk.wal)
+    for frame in frames_of(left):
+        at = 32 + frame * FRAME
+        if int.from_bytes(wal[at : at + 4], "big") == events:
+            wal[at + 24 : at + FRAME] = bytes(PAGE)
+    for frame in original.walk.frame_of.values():
+        at = 32 + frame * FRAME + 24
+        Path(f"{left}-wal").write_bytes(wal[:at] + NOISE.randbytes(PAGE) + wal[at + PAGE :])
+        original.check(left, without(events), is_sound=False)
+
+
+def test_where_the_newest_version_of_a_long_row_is_lost_an_older_one_is_found(tmp_path):
+    journal = tmp_path / "live" / "journal.sqlite3"
+    make_journal(journal, small)
+    with closing(sqlite3.connect(journal, isolation_level=None)) as writer:
+        writer.execute("PRAGMA wal_autocheckpoint = 0")
+        [(number, body)] = writer.execute(
+            "SELECT number, body FROM prompts WHERE length(body) > 9000"
+        ).fetchall()
+        put_prompt(writer, number, *changed(body, text="y" * 9_014, job_id="another job"))
+        left = copy_of(journal, tmp_path / "left")
+    walk = Walk(left)
+    [row] = [row for row in walk.rows if row.table == "prompts" and row.number == number]
+    assert len(row.pages & set(walk.frame_of)) > 2
+    for page in row.pages:
+        damaged = copy_of(left, tmp_path / str(page))
+        overwrite(Path(f"{damaged}-wal"), 32 + walk.frame_of[page] * FRAME + 24, bytes(PAGE))
+        with JournalSalvage(damaged) as found:
+            history = found.history(row.session)
+        assert history is not None
+        assert row.id in {prompt.id for prompt in history.prompts if prompt.text.startswith("xxx")}
+
+
+def changed(body: str, **fields: object) -> tuple[str, int]:
+    """A row with other values in it."""
+    text = json.dumps({**json.loads(body), **fields}, separators=(",", ":"))
     return text, crc32(text.encode())
+
+
+def put_prompt(writer: sqlite3.Connection, number: int, body: str, crc: int) -> None:
+    writer.execute("UPDATE prompts SET body = ?, crc = ? WHERE number = ?", (body, crc, number))
 
 
 def history_of(path: Path) -> list[SessionHistory | None]:
@@ -524,6 +592,29 @@ def test_any_page_size_is_found_out(closed, copy, page_size, header):
     original.check(copy, lambda row: 1 not in row.pages)
 
 
+def test_a_file_whose_pages_keep_some_bytes_in_reserve_is_read_too(closed, tmp_path):
+    """Some builds of SQLite make all their files so."""
+    path = tmp_path / "journal.sqlite3"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute("VACUUM")
+    reserved = 12
+    overwrite(path, 20, bytes([reserved]))
+    overwrite(path, 105, (PAGE - reserved).to_bytes(2, "big"))
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(TABLES)
+        connection.execute("ATTACH ? AS other", (str(copy_of(closed.path, tmp_path / "copy")),))
+        for table in ("sessions", "prompts", "events"):
+            connection.execute(f"INSERT INTO {table} SELECT * FROM other.{table}")
+        connection.commit()
+        assert connection.execute("PRAGMA main.quick_check").fetchall() == [("ok",)]
+    assert path.read_bytes()[20] == reserved
+    with JournalSalvage(path) as found, JournalSalvage(closed.path) as expected:
+        assert found.sessions() == expected.sessions()
+        assert found.damage.unreadable_pages == found.damage.unreadable_rows == 0
+
+
 def test_of_rows_on_pages_that_were_freed_the_newest_counts(tmp_path):
     """SQLite need not wipe what it deletes, and moves rows about; none of that may look like news."""
     journal = tmp_path / "journal.sqlite3"
@@ -536,8 +627,8 @@ def test_of_rows_on_pages_that_were_freed_the_newest_counts(tmp_path):
         writer.executemany("INSERT INTO events VALUES (?, ?, ?, ?)", rows)
         prompts = writer.execute("SELECT number, body, crc FROM prompts").fetchall()
         for number, body, crc in prompts:
-            writer.execute("UPDATE prompts SET body = ?, crc = ? WHERE number = ?", (*earlier(body), number))
-            writer.execute("UPDATE prompts SET body = ?, crc = ? WHERE number = ?", (body, crc, number))
+            put_prompt(writer, number, *changed(body, state="queued", attempt=0, image=None, placed=None))
+            put_prompt(writer, number, body, crc)
     original = Original(journal, play)
     original.check(journal, lambda row: True)
     for page in pages_of(journal):
@@ -600,6 +691,113 @@ def test_lost_prompts_are_told_again_by_the_events(tmp_path):
             history = found.history(session_id)
             assert history is not None
             assert (history.session, history.summary.missing) == (session, ())
+
+
+def test_a_lost_event_of_which_only_the_prompt_s_row_tells_is_missed(tmp_path):
+    journal = tmp_path / "journal.sqlite3"
+    play = make_journal(journal, three_pictures)
+    with closing(sqlite3.connect(journal)) as connection:
+        accepted = "SELECT number FROM events WHERE body LIKE '%generation_accepted%' ORDER BY number LIMIT 1"
+        connection.execute(f"UPDATE events SET crc = crc + 1 WHERE number = ({accepted})")
+        connection.commit()
+    [session] = play.sessions.values()
+    with JournalSalvage(journal) as found:
+        history = found.history(session.id)
+    assert history is not None
+    assert history.summary.missing == (SOME_EVENTS,)
+    assert history.session == session
+
+
+def test_a_lost_prompt_is_not_made_up_where_an_event_is_lost_of_which_only_it_told(tmp_path):
+    journal = tmp_path / "journal.sqlite3"
+    play = make_journal(journal, three_pictures)
+    with closing(sqlite3.connect(journal)) as connection:
+        accepted = "SELECT number FROM events WHERE body LIKE '%generation_accepted%' ORDER BY number LIMIT 1"
+        connection.execute(f"UPDATE events SET crc = crc + 1 WHERE number = ({accepted})")
+        connection.execute("UPDATE prompts SET crc = crc + 1 WHERE number = 1")
+        connection.commit()
+    [session] = play.sessions.values()
+    with JournalSalvage(journal) as found:
+        history = found.history(session.id)
+    assert history is not None
+    assert history.summary.missing == (PERHAPS_EVENTS, "one of its prompts")
+    assert history.prompts == tuple(session.prompts.values())[1:]
+
+
+def test_where_a_lost_event_may_have_left_no_trace_that_is_said(tmp_path):
+    journal = tmp_path / "journal.sqlite3"
+    play = make_journal(journal, three_pictures)
+    with closing(sqlite3.connect(journal)) as connection:
+        connection.execute("UPDATE events SET crc = crc + 1 WHERE number = 3")
+        connection.commit()
+    [session] = play.sessions.values()
+    with JournalSalvage(journal) as found:
+        history = found.history(session.id)
+    assert history is not None
+    assert (history.session, history.summary.missing) == (session, (PERHAPS_EVENTS,))
+
+
+def test_where_rows_were_pruned_nothing_is_missing(tmp_path):
+    """The numbers of the deleted rows are not in use: their neighbours stand side by side."""
+    journal = tmp_path / "journal.sqlite3"
+    play = Play()
+    play.find("long ago", ["a"])
+    play.find("now", ["a", "b"])
+    play.cancel("long ago")
+    play.now += 60_000
+    play.cancel("now")
+    make_journal(journal, lambda play: None, play)
+    prune(journal, play.now - 30_000, pause=lambda seconds: None)
+    overwrite(journal, 0, bytes(100))
+    with JournalSalvage(journal) as found:
+        [summary] = found.sessions()
+    assert (summary.message_id, summary.missing) == ("now", ())
+
+
+def test_a_row_number_that_was_damaged_is_mended_or_the_row_is_not_counted(closed, copy):
+    """Numbers have no checksum; but on a page they stand in order."""
+    events = sorted(row for row in closed.walk.rows if row.table == "events")
+    by_page: dict[frozenset[int], list[int]] = {}
+    for row in events:
+        by_page.setdefault(row.pages, []).append(row.number)
+    [page, *_], numbers = max(by_page.items(), key=lambda item: len(item[1]))
+    at = (page - 1) * PAGE
+    data = closed.path.read_bytes()[at : at + PAGE]
+    for index in range(1, len(numbers) - 1):
+        cell = int.from_bytes(data[8 + 2 * index : 10 + 2 * index], "big")
+        _, rowid_at = varint(data, cell)
+        assert varint(data, rowid_at)[0] == numbers[index]
+        overwrite(copy, at + rowid_at, bytes([data[rowid_at] ^ 0x40]))
+        closed.check(copy, lambda row: True)
+        overwrite(copy, at, data)
+
+
+def test_cells_that_the_rest_of_a_list_leads_to_are_found_besides_those_found_by_their_looks(closed, copy):
+    original = closed.path.read_bytes()
+    for page in {page for row in closed.walk.rows for page in row.pages if len(row.pages) == 1}:
+        at = (page - 1) * PAGE
+        count = int.from_bytes(original[at + 3 : at + 5], "big")
+        if count > 3:
+            overwrite(copy, at + 8 + count, bytes(count))
+            closed.check(copy, lambda row: True)
+            overwrite(copy, at, original[at : at + PAGE])
+
+
+def test_a_row_whose_body_is_on_other_pages_is_found_by_what_is_left_of_the_list(tmp_path):
+    """A message's id may be longer than a page; then nothing on it looks like the row."""
+    journal = tmp_path / "journal.sqlite3"
+    play = make_journal(journal, long_name)
+    original = Original(journal, play)
+    [page] = {min(row.pages) for row in original.walk.rows if row.table == "sessions"}
+    at = (page - 1) * PAGE
+    assert int.from_bytes(original.walk.data[at + 3 : at + 5], "big") == 4
+    overwrite(journal, at + 12, bytes(4))
+    original.check(journal, lambda row: True)
+
+
+def long_name(play: Play) -> None:
+    for message_id in ("x" * 5_000, "a", "b", "c"):
+        play.illustrate(message_id, ["a fox"])
 
 
 def three_pictures(play: Play) -> None:

@@ -59,7 +59,8 @@ def put_together(left: Remains) -> SessionHistory:
         return _without_row(left)
     replayed = _replayed(left, stored)
     missing = _lost_events(left, int(left.row["changed_at"]), leads_to_row=replayed is not None)
-    if replayed is None:
+    if replayed is None or missing:
+        # An event of which only a lost row told may be lost, too: what is left is shown, and nothing made up.
         prompts = {prompt.id: prompt for _, prompt in sorted(left.prompts, key=lambda placed: placed[0])}
         replayed = stored._replace(prompts=prompts)
         missing += _lost_prompts(left)

@@ -84,7 +84,8 @@ class JournalSalvage:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        # The `-wal` stands beside the file itself, whatever links lead to it.
+        self.path = Path(path).resolve()
         self._found: dict[str, _Found] = {}
         self._unreadable_rows = 0
         self._store = PageStore(self.path, _page_size(self.path))
@@ -187,9 +188,7 @@ class JournalSalvage:
                 prompts = self._session(fields["session"]).prompts
                 prompts[fields["id"]] = max(prompts.get(fields["id"], version), version)
             else:
-                events = self._session(fields["session"], fields["at"]).events
-                if is_certain or row.rowid not in events:
-                    events[row.rowid] = place
+                self._session(fields["session"], fields["at"]).events[row.rowid] = place
         except (KeyError, TypeError, ValueError):
             return False
         return True

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -187,7 +188,7 @@ class PageStore:
         current = [n for n, frame in enumerate(frames) if frame.page and frame.salts == salts]
         last_commit = max((n for n in current if frames[n].commit), default=-1)
         # Frames from before the `-wal` was begun anew. All of them had been brought into the file by then.
-        ages = {n: _age(frame, salts) for n, frame in enumerate(frames)}
+        ages = {n: _age(frame.salts, salts) if frame.page else 0 for n, frame in enumerate(frames)}
         old = sorted((n for n, age in ages.items() if age), key=lambda n: (-ages[n], n))
         lost = [
             n for n, frame in enumerate(frames) if frame.salts != salts and not ages[n] and not frame.is_open
@@ -230,8 +231,7 @@ class PageStore:
         for at in range(_WAL_HEADER, self._wal.size - _FRAME.size, size):
             header = self._wal.read(at, _FRAME.size).ljust(_FRAME.size, b"\0")
             page, commit, *salts = _FRAME.unpack(header)
-            is_cut = at + size > self._wal.size
-            yield _Frame(page, 0 if is_cut else commit, (salts[0], salts[1]))
+            yield _Frame(page, commit, (salts[0], salts[1]))
 
     def _salts(self, frames: list[_Frame]) -> tuple[int, int]:
         """What marks the frames that count: it stands in the `-wal`'s header, and in each of them."""
@@ -240,13 +240,12 @@ class PageStore:
             salts = (int.from_bytes(header[16:20], "big"), int.from_bytes(header[20:24], "big"))
             if any(frame.salts == salts for frame in frames):
                 return salts
-        seen: set[tuple[int, int]] = set()
+        # Those that count come first; that a frame is one, another of the same or an earlier time confirms.
+        often = Counter(frame.salts for frame in frames if frame.page and not frame.is_open)
+        known = [each for each, times in often.items() if times > 1]
         for frame in frames:
-            # Two that agree, since a single one may be garbage.
-            if frame.salts in seen:
+            if frame.salts in known or any(_age(each, frame.salts) for each in known):
                 return frame.salts
-            if frame.page and not frame.is_open:
-                seen.add(frame.salts)
         return frames[0].salts if frames else (0, 0)
 
     def _may_follow(self, frames: list[_Frame], last: int, salts: tuple[int, int]) -> bool:
@@ -326,6 +325,13 @@ class _Source:
             self._file.close()
 
 
+def may_be_cut_or_overwritten(path: Path) -> bool:
+    """Whether a file that does not begin like a whole SQLite database may have been one. Raises `OSError`."""
+    with path.open("rb") as file:
+        header = file.read(FILE_HEADER)
+    return len(header) < FILE_HEADER or not header.startswith(MAGIC)
+
+
 def stated_page_size(path: Path) -> int | None:
     """The page size as the file's header says it, None where that cannot be read. Raises `OSError`."""
     with path.open("rb") as file:
@@ -340,10 +346,10 @@ def _page_count(header: bytes) -> int:
     return int.from_bytes(header[28:32], "big") if header[24:28] == header[92:96] else 0
 
 
-def _age(frame: _Frame, salts: tuple[int, int]) -> int:
-    """How often the `-wal` was begun anew since this frame, 0 for those of the present one or for garbage."""
-    age = (salts[0] - frame.salts[0]) % (1 << 32)
-    return age if frame.page and age < _MOST_RESTARTS and frame.salts != salts else 0
+def _age(salts: tuple[int, int], now: tuple[int, int]) -> int:
+    """How often the `-wal` was begun anew between these, 0 for those of one time, or of none."""
+    age = (now[0] - salts[0]) % (1 << 32)
+    return age if age < _MOST_RESTARTS and salts != now else 0
 
 
 def _is_chained(before: bytes, frame: bytes, order: str) -> bool:
