@@ -107,7 +107,8 @@ def check_whole(path: Path, connection: sqlite3.Connection) -> None:
         check_format(path, application_id, version)
         [found] = connection.execute("PRAGMA quick_check(1)").fetchone()
     if found != "ok":
-        raise JournalDamaged(f"journal {path} is damaged: {found.splitlines()[0]}")
+        # The first line only names the database.
+        raise JournalDamaged(f"journal {path} is damaged: {found.splitlines()[-1]}")
 
 
 @contextmanager

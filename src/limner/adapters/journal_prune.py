@@ -31,10 +31,10 @@ FROM sessions WHERE NOT live AND changed_at < :before AND number > :after ORDER 
 
 
 class Pruned(NamedTuple):
-    """What a pruning did: how many sessions went, and how many bytes the journal is smaller by.
+    """What a pruning did: how many sessions went, and by how many bytes the file is smaller.
 
-    `shrink_later` says that somebody who was reading just then kept some of the room: SQLite gives it back
-    at the next opportunity.
+    `shrink_later` says that it is not so yet, because somebody was reading just then; it will be after the
+    next writes.
     """
 
     sessions: int
@@ -54,11 +54,10 @@ def prune(
     `StorageError`, for example where somebody else holds SQLite's lock for long.
     """
     file = Path(path)
-    JournalReader(file).check()
-    size_before = _size(file)
-    taken = 0
+    JournalReader(file).check(every_row=False)
+    taken = after = 0
     with _connected(file) as connection:
-        after = 0
+        size_before = _size(connection)
         while True:
             began = time.monotonic()
             numbers, after = _next_sessions(connection, before_ms, after)
@@ -67,8 +66,9 @@ def prune(
             taken += _delete(connection, numbers, before_ms)
             pause(time.monotonic() - began)
         _give_pages_back(connection, pause)
+        freed = size_before - _size(connection)
         whole = _checkpoint(connection)
-    return Pruned(taken, max(0, size_before - _size(file)), shrink_later=not whole)
+    return Pruned(taken, max(0, freed), shrink_later=not whole)
 
 
 def _next_sessions(connection: sqlite3.Connection, before_ms: int, after: int) -> tuple[Sequence[int], int]:
@@ -113,8 +113,8 @@ def _give_pages_back(connection: sqlite3.Connection, pause: Callable[[float], ob
     free = _free_pages(connection)
     while free:
         began = time.monotonic()
-        # Works only as far as its rows, which are empty, are fetched.
-        connection.execute(f"PRAGMA incremental_vacuum({PAGES_AT_ONCE})").fetchall()
+        # One page for each row, and the rows are without columns: `execute` stops after the first of such.
+        connection.executescript(f"PRAGMA incremental_vacuum({PAGES_AT_ONCE});")
         before, free = free, _free_pages(connection)
         if free >= before:
             break  # a file that was not made to shrink
@@ -138,10 +138,11 @@ def _checkpoint(connection: sqlite3.Connection) -> bool:
     return not busy
 
 
-def _size(path: Path) -> int:
-    """Bytes of the file, with what waits beside it to be brought in."""
-    wal = Path(f"{path}-wal")
-    return path.stat().st_size + (wal.stat().st_size if wal.exists() else 0)
+def _size(connection: sqlite3.Connection) -> int:
+    """Bytes of the file once everything is brought into it."""
+    [pages] = connection.execute("PRAGMA page_count").fetchone()
+    [page_size] = connection.execute("PRAGMA page_size").fetchone()
+    return int(pages) * int(page_size)
 
 
 @contextmanager

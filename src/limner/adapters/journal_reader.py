@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
+from zlib import crc32
 
 from limner.adapters.journal_files import check_header, check_whole, connect, told_for
 from limner.adapters.journal_format import BadRow, EventRow, message_key, read_body, to_event, to_session
-from limner.errors import JournalDamaged
+from limner.errors import JournalDamaged, StorageError
 from limner.states import Problem, Prompt, Session
 from limner.states.outcome import Counts
 
@@ -95,16 +96,22 @@ class JournalReader:
         self.path = Path(path)
         self._busy_timeout_ms = busy_timeout_ms
 
-    def check(self) -> None:
-        """Look through the whole file for damage."""
-        self._read(lambda connection: check_whole(self.path, connection))
+    def check(self, *, every_row: bool = True) -> None:
+        """Look through the whole file for damage to its structure, and `every_row` for its checksum."""
+
+        def look(connection: sqlite3.Connection) -> None:
+            self._check_structure(connection)
+            if every_row:
+                self._check_rows(connection)
+
+        self._read(look)
 
     def count_ended(self, before_ms: int) -> int:
         """How many sessions have ended and were last changed before `before_ms` (ms since 1970)."""
         query = "SELECT count(*) FROM sessions WHERE NOT live AND changed_at < ?"
 
         def count(connection: sqlite3.Connection) -> int:
-            check_whole(self.path, connection)
+            self._check_structure(connection)
             return int(connection.execute(query, (before_ms,)).fetchone()[0])
 
         return self._read(count)
@@ -133,7 +140,7 @@ class JournalReader:
                 try:
                     with _snapshot(_connect_immutable(self.path)) as connection:
                         result = work(connection)
-                except (sqlite3.Error, JournalDamaged):
+                except (sqlite3.Error, StorageError):
                     if self._stat() == before:
                         raise
                 else:
@@ -147,6 +154,20 @@ class JournalReader:
     def _stat(self) -> tuple[int, int]:
         found = self.path.stat()
         return found.st_mtime_ns, found.st_size
+
+    def _check_structure(self, connection: sqlite3.Connection) -> None:
+        [page_size] = connection.execute("PRAGMA page_size").fetchone()
+        # SQLite itself takes what is missing of the last page for zeros.
+        if self.path.stat().st_size % page_size:
+            raise JournalDamaged(f"journal {self.path} is damaged: it ends in the middle of a page")
+        check_whole(self.path, connection)
+
+    def _check_rows(self, connection: sqlite3.Connection) -> None:
+        for table in ("sessions", "prompts", "events"):
+            for number, body, crc in connection.execute(f"SELECT number, body, crc FROM {table}"):  # noqa: S608
+                if not isinstance(body, str) or crc32(body.encode()) != crc:
+                    told = f"journal {self.path} is damaged: row {number} of its {table} was changed"
+                    raise JournalDamaged(told)
 
     # --- reading rows
 
@@ -245,7 +266,8 @@ def count_states(prompt_states: Iterable[str]) -> Counts:
 def _has_nothing_pending(path: Path) -> bool:
     """Whether all that is committed stands in the main file."""
     try:
-        return Path(f"{path}-wal").stat().st_size == 0
+        # Beside the file itself, whatever links lead to it.
+        return Path(f"{path.resolve()}-wal").stat().st_size == 0
     except FileNotFoundError:
         return True
 
@@ -263,10 +285,11 @@ def _snapshot(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
 
 @contextmanager
 def _told_for(path: Path) -> Iterator[None]:
-    with told_for(path):
-        try:
+    try:
+        with told_for(path):
             yield
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode not in _FAULTS_OF_THE_FILE:
-                raise
-            raise JournalDamaged(f"journal {path} is damaged: {error}") from error
+    except StorageError as error:
+        cause = error.__cause__
+        if isinstance(cause, sqlite3.Error) and cause.sqlite_errorcode in _FAULTS_OF_THE_FILE:
+            raise JournalDamaged(f"journal {path} is damaged: {cause}") from cause
+        raise
