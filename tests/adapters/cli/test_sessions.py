@@ -10,11 +10,17 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
 
 from limner.adapters.cli.session_tables import print_history, print_sessions
-from limner.adapters.journal_reader import JournalReader
+from limner.adapters.journal_reader import JournalReader, SessionSummary
+from limner.states.outcome import Counts
+from limner.workflows.prompts import prompt_id
+from tests.adapters.cli.conftest import PATIENCE_S, start
 from tests.adapters.filled_journals import ODD, START, Play, make_journal, some_of_everything
+
+PAINTED = prompt_id("painting", "a horse", 0)
 
 
 @pytest.fixture
@@ -71,7 +77,9 @@ def test_on_a_terminal_every_session_is_one_line_that_fits(journal, width):
     assert isinstance(screen.file, io.StringIO)
     lines = screen.file.getvalue().splitlines()
     if width >= 80:
-        assert max(len(line.rstrip()) for line in lines) <= width
+        # What became of a prompt stands below it, indented, and is whole: its address is to be copied.
+        assert max(cell_len(line) for line in lines if not line.startswith(" ")) <= width
+        assert any(line.strip() == f"https://images.test/{PAINTED}.png" for line in lines)
         # What is short is never cut, whatever is long beside it.
         assert any("cancelled" in line for line in lines)
         assert any("generation_succeeded" in line for line in lines)
@@ -215,6 +223,52 @@ def test_a_truncated_file_is_listed_as_far_as_it_goes(run, journal):
     assert journal.read_bytes() == data
 
 
+def test_damage_that_costs_no_row_is_said_all_the_same(run, journal):
+    """The beginning of the file is lost, which nothing is read from here."""
+    data = journal.read_bytes()
+    journal.write_bytes(bytes(100) + data[100:])
+    result = run("sessions")
+    assert result.exit_code == 4
+    assert "; 1 of " in result.stderr
+    assert len(result.stdout.splitlines()) == 12
+    # A file that only ends too late has lost nothing.
+    journal.write_bytes(data + b"more")
+    result = run("sessions")
+    assert result.exit_code == 4
+    assert "it ends in the middle of a page" in result.stderr
+    assert len(result.stdout.splitlines()) == 12
+
+
+def test_one_changed_row_is_noticed_and_all_others_are_listed(run, journal):
+    with closing(sqlite3.connect(journal)) as connection:
+        connection.execute("UPDATE events SET body = replace(body, 'e', 'i') WHERE number = 3")
+        connection.commit()
+    result = run("sessions")
+    assert result.exit_code == 4
+    assert "row 3 of its events was changed; 1 row cannot be read." in result.stderr
+    assert "lost: perhaps some of its events" in result.stdout
+    assert result.stdout.splitlines()[-1].startswith("10 sessions")
+
+
+def test_of_a_file_of_which_nothing_is_left_that_alone_is_said(run, journal):
+    for left in (b"", journal.read_bytes()[:4096], bytes(100_000)):
+        journal.write_bytes(left)
+        result = run("sessions")
+        assert result.exit_code == 4
+        assert result.stdout == ""
+        assert len(result.stderr.splitlines()) == 1
+        assert journal.read_bytes() == left
+
+
+def test_somebody_else_s_database_is_refused_without_being_read_through(run, tmp_path, monkeypatch):
+    with closing(sqlite3.connect(tmp_path / "other.sqlite3")) as connection:
+        connection.execute("CREATE TABLE sessions (id)")
+    monkeypatch.delattr("limner.adapters.cli.sessions.JournalSalvage")
+    result = run("sessions", "--journal", "other.sqlite3")
+    assert result.exit_code == 4
+    assert result.stderr == "limner: other.sqlite3 is an SQLite database, but no journal of Limner's\n"
+
+
 # --- pruning
 
 
@@ -258,6 +312,73 @@ def test_a_damaged_journal_is_not_pruned(run, journal):
     assert result.exit_code == 4
     assert "is damaged" in result.stderr
     assert journal.read_bytes() == data
+
+
+def test_room_that_somebody_who_reads_still_keeps_is_promised(run, journal):
+    with closing(sqlite3.connect(journal, isolation_level=None)) as reading:
+        reading.execute("BEGIN")
+        reading.execute("SELECT count(*) FROM sessions").fetchall()
+        printed = run("sessions", "prune", "--older-than", "1d").stdout
+    assert printed.startswith("8 sessions taken out, ")
+    assert printed.endswith("will be given back once nobody reads the file\n")
+
+
+# --- what all three share
+
+
+def test_what_is_meant_for_the_list_is_refused_elsewhere(run, journal):
+    for option in (["--live"], ["--message", "m"]):
+        for command in (["show", "x"], ["prune", "--older-than", "1d"]):
+            result = run("sessions", *option, *command)
+            assert result.exit_code == 2
+            assert "--live and --message are for the list" in result.stderr
+    assert run("sessions", "--json", "prune", "--older-than", "1d").exit_code == 2
+
+
+def test_json_may_be_asked_for_before_or_behind_the_command(run, journal):
+    before, behind = run("sessions", "--json", "show", "long"), run("sessions", "show", "long", "--json")
+    assert json.loads(before.stdout) == json.loads(behind.stdout)
+
+
+def test_ids_are_shown_as_far_as_it_takes_to_tell_them_apart():
+    ids = ["3f2a91c0aa", "3f2a91c0ab", "5c8c5670aa", "b8"]
+    sessions = [SessionSummary(each, 1, "m", "k", "done", False, 0, 0, 0, Counts()) for each in ids]
+    screen = Console(file=io.StringIO(), width=120, force_terminal=True, color_system=None)
+    print_sessions(screen, sessions)
+    print_sessions(screen, sessions[1:])
+    assert isinstance(screen.file, io.StringIO)
+    shown = [line.split()[0] for line in screen.file.getvalue().splitlines()]
+    assert shown[1:5] == ["3f2a91c0aa", "3f2a91c0ab", "5c8c5670aa", "b8"]
+    assert shown[7:10] == ["3f2a91c0", "5c8c5670", "b8"]
+
+
+def test_a_host_s_clock_that_is_beyond_any_year_breaks_nothing(run, tmp_path):
+    def one(play: Play) -> None:
+        play.illustrate("m", ["a cat"])
+
+    make_journal(tmp_path / "j.sqlite3", one, Play(10**17))
+    assert "100000000000000001 ms" in run("sessions", "--journal", "j.sqlite3").stdout
+    assert "100000000000000001 ms" in run("sessions", "show", "m", "--journal", "j.sqlite3").stdout
+    [session] = json.loads(run("sessions", "--json", "--journal", "j.sqlite3").stdout)
+    assert (session["opened_at"], session["opened_at_iso"]) == (10**17 + 1, None)
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_reader_who_goes_away_is_no_error(journal, tmp_path, options):
+    process = start("sessions", *options, cwd=tmp_path)
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait(PATIENCE_S) == 1
+
+
+def test_what_an_encoding_does_not_have_is_shown_as_an_escape(journal, tmp_path):
+    process = start("sessions", "show", "unlucky", cwd=tmp_path, env={"PYTHONIOENCODING": "latin-1"})
+    printed, errors = process.communicate(timeout=PATIENCE_S)
+    assert (process.returncode, errors) == (0, b"")
+    assert b"\\U0001f98a" in printed
 
 
 def test_the_journal_may_be_named_before_or_behind_the_command(run, tmp_path):

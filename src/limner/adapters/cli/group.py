@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import traceback
 from collections.abc import Sequence
@@ -28,6 +29,10 @@ class LimnerGroup(click.Group):
         # Ours, whatever the caller wants: click's own handling would print a second kind of error.
         settings["standalone_mode"] = False
         configure_logs(0)
+        for stream in (sys.stdout, sys.stderr):
+            # A terminal or a pipe of another encoding shows what it does not have as an escape.
+            if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+                stream.reconfigure(errors="backslashreplace")
         try:
             code = super().main(args, *rest, **settings)
         except click.ClickException as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -50,7 +51,9 @@ def _summary(session: SessionSummary) -> dict[str, Any]:
 def _time(name: str, moment: int | None) -> dict[str, int | str | None]:
     iso = None
     if moment is not None:
-        iso = datetime.fromtimestamp(moment / 1000, UTC).isoformat(timespec="milliseconds")
+        # A host's clock may be beyond any year.
+        with suppress(ValueError, OverflowError, OSError):
+            iso = datetime.fromtimestamp(moment / 1000, UTC).isoformat(timespec="milliseconds")
     return {name: moment, f"{name}_iso": iso}
 
 

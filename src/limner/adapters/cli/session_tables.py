@@ -6,8 +6,9 @@ that a terminal would obey.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
+from itertools import pairwise, takewhile
 
 from rich.console import Console
 from rich.table import Table
@@ -33,7 +34,7 @@ from limner.states import (
 )
 
 _SHORT_ID = 8
-_LONGEST = 400
+_LONGEST, _LONGEST_ADDRESS = 400, 4_000
 _LEAST = 8
 _GAP = "  "
 _NUMBERS = {"images", "took", "tries"}
@@ -58,25 +59,38 @@ def print_sessions(console: Console, sessions: Sequence[SessionSummary]) -> None
     columns = ["session", "message", "kind", "state", "images", "began", "took", "problem"]
     if narrow:
         columns.remove("kind")
-    rows = [_row(session, short_id=console.is_terminal, narrow=narrow) for session in sessions]
-    console.print(_table(columns, rows, console.width, cut={"message", "problem"}))
+    length = _telling([session.id for session in sessions]) if console.is_terminal else _LONGEST
+    rows = [_row(session, id_length=length, narrow=narrow) for session in sessions]
+    _print_table(console, columns, rows, cut={"message", "problem"})
     live = sum(session.live for session in sessions)
     number = f"{len(sessions):,} session" + ("" if len(sessions) == 1 else "s")
     console.print(f"{number}, {live:,} live. One of them: limner sessions show ID", style="dim")
 
 
-def _row(session: SessionSummary, *, short_id: bool, narrow: bool) -> list[Text]:
+def _telling(ids: Sequence[str]) -> int:
+    """How many characters of each id it takes to tell them all apart, and not fewer than look like an id."""
+    # In order, those that are most alike stand side by side.
+    alike = (
+        sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+        for one, other in pairwise(sorted(ids))
+    )
+    return max(_SHORT_ID, 1 + max(alike, default=0))
+
+
+def _row(session: SessionSummary, *, id_length: int, narrow: bool) -> list[Text]:
     counts = session.prompts
+    failed = [f"{counts.failed} failed"] if counts.failed else []
+    lost = [f"lost: {', '.join(session.missing)}"] if session.missing else []
     kind = [] if narrow else [_plain(session.kind)]
     return [
-        _plain(session.id[:_SHORT_ID] if short_id else session.id),
+        _plain(session.id[:id_length]),
         _plain(session.message_id),
         *kind,
         _state(session.state),
         Text(f"{counts.completed}/{counts.total}"),
         Text(_moment(session.opened_at, "%m-%d %H:%M" if narrow else "%Y-%m-%d %H:%M:%S")),
         Text(_length(session)),
-        _plain("; ".join((*_problem(session.problem), *session.missing))),
+        _plain("; ".join((*_problem(session.problem), *failed, *lost))),
     ]
 
 
@@ -99,44 +113,50 @@ def print_history(console: Console, history: SessionHistory) -> None:
     console.print(head)
     if history.prompts:
         console.print()
-        console.print(_prompts(history.prompts, console.width))
+        _print_prompts(console, history.prompts)
     console.print()
-    console.print(_events(history.events, console.width))
+    _print_events(console, history.events)
 
 
-def _prompts(prompts: Sequence[Prompt], width: int) -> Table:
-    columns = ["prompt", "text", "state", "tries", "image, or why there is none"]
-    rows = []
-    for prompt in prompts:
-        told = [prompt.image.url] if prompt.image is not None else []
-        told += [f"not in the message: {prompt.unplaced_reason}"] if prompt.unplaced_reason else []
-        told += _problem(prompt.problem)
-        told += [f"job {prompt.job_id}"] if prompt.job_id else []
-        told += [f"cut off {prompt.restarts} ×"] if prompt.restarts else []
-        rows.append(
-            [
-                Text(_short(prompt.id)),
-                _plain(prompt.text),
-                _state(prompt.state),
-                Text(str(prompt.attempt)),
-                _plain("; ".join(told)),
-            ]
-        )
-    return _table(columns, rows, width, cut={"text", "image, or why there is none"})
+def _print_prompts(console: Console, prompts: Sequence[Prompt]) -> None:
+    columns = ["prompt", "text", "state", "tries"]
+    rows = [
+        [Text(_short(prompt.id)), _plain(prompt.text), _state(prompt.state), Text(str(prompt.attempt))]
+        for prompt in prompts
+    ]
+    # An address is there to be copied, so it is never cut.
+    indent = " " * (max(len(columns[0]), *(row[0].cell_len for row in rows)) + len(_GAP))
+    notes = [[Text(one_line(text, _LONGEST_ADDRESS)) for text in _became(prompt)] for prompt in prompts]
+    _print_table(console, columns, rows, cut={"text"}, notes=[(indent, lines) for lines in notes])
 
 
-def _events(events: Sequence[EventRow], width: int) -> Table:
+def _became(prompt: Prompt) -> Iterator[str]:
+    """What became of a prompt, besides its state."""
+    if prompt.target_url is not None:
+        yield f"{prompt.mode.value} {prompt.target_url}"
+    if prompt.image is not None:
+        yield prompt.image.url
+    if prompt.unplaced_reason:
+        yield f"not in the message: {prompt.unplaced_reason}"
+    yield from _problem(prompt.problem)
+    if prompt.job_id:
+        yield f"job {prompt.job_id}"
+    if prompt.restarts:
+        yield f"cut off {prompt.restarts} × by the end of a process"
+
+
+def _print_events(console: Console, events: Sequence[EventRow]) -> None:
     columns = ["time", "event", "what it brought", "then"]
     rows: list[list[Text]] = []
     day = None
     for row in events:
-        moment = datetime.fromtimestamp(row.at / 1000)
-        if day is not None and moment.date() != day:
-            rows.append([Text(moment.strftime("%Y-%m-%d"), style="dim"), Text(), Text(), Text()])
-        day = moment.date()
-        time = Text(moment.strftime("%H:%M:%S.%f")[:-3])
+        today = _moment(row.at, "%Y-%m-%d")
+        if day not in (None, today):
+            rows.append([Text(today, style="dim"), Text(), Text(), Text()])
+        day = today
+        time = Text(_moment(row.at, "%H:%M:%S.%f"))
         rows.append([time, Text(row.event.name), _plain(_brought(row.event)), _state(row.state)])
-    return _table(columns, rows, width, cut={"what it brought"})
+    _print_table(console, columns, rows, cut={"what it brought"})
 
 
 def _brought(event: Event) -> str:
@@ -170,25 +190,52 @@ def _problem(problem: Problem | None) -> list[str]:
     return [f"{problem.kind}: {problem.message}" if problem.message else problem.kind]
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[Text]], width: int, *, cut: set[str]) -> Table:
-    """The rows as a table of at most `width` characters; what is too long is cut in the columns of `cut`."""
+def _print_table(
+    console: Console,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Text]],
+    *,
+    cut: set[str],
+    notes: Sequence[tuple[str, Sequence[Text]]] = (),
+) -> None:
+    """Print the rows in columns; what is too long for the width is cut in the columns of `cut`.
+
+    `notes` are lines below each row, whole and indented. (rich's own table takes several times as long, which
+    tells in a journal of many thousand sessions.)
+    """
     widest = [
         max([len(name), *(row[number].cell_len for row in rows)]) for number, name in enumerate(columns)
     ]
     elastic = [number for number, name in enumerate(columns) if name in cut]
-    room = width - sum(widest) - len(_GAP) * (len(columns) - 1) + sum(widest[number] for number in elastic)
+    taken = sum(widest) + len(_GAP) * (len(columns) - 1)
+    room = console.width - taken + sum(widest[number] for number in elastic)
     # The shorter one first: what it does not need is the others'.
     for done, number in enumerate(sorted(elastic, key=lambda number: widest[number])):
         widest[number] = min(widest[number], max(room // (len(elastic) - done), _LEAST))
         room -= widest[number]
-        for row in rows:
-            row[number].truncate(widest[number], overflow="ellipsis")
-    table = Table(box=None, pad_edge=False, padding=(0, len(_GAP), 0, 0), header_style="dim")
-    for name in columns:
-        table.add_column(name, justify="right" if name in _NUMBERS else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*row)
-    return table
+    _print_line(console, [Text(name, style="dim") for name in columns], columns, widest)
+    for index, row in enumerate(rows):
+        _print_line(console, row, columns, widest)
+        for indent, lines in notes[index : index + 1]:
+            for line in lines:
+                console.print(Text.assemble(indent, line), soft_wrap=True)
+
+
+def _print_line(
+    console: Console, cells: Sequence[Text], columns: Sequence[str], widths: Sequence[int]
+) -> None:
+    fitted = []
+    for cell, name, width in zip(cells, columns, widths, strict=True):
+        text = cell.copy()
+        if name in _NUMBERS:
+            text.pad_left(width - cell.cell_len)
+        text.truncate(width, overflow="ellipsis", pad=True)
+        fitted.append(text)
+    line = Text(_GAP).join(fitted)
+    line.rstrip()
+    # What does not fit at all is cut like the rest, so that a line stays one.
+    line.truncate(console.width, overflow="ellipsis")
+    console.print(line, soft_wrap=True)
 
 
 def _state(state: str | None) -> Text:
@@ -206,9 +253,13 @@ def _short(prompt_id: str) -> str:
 
 
 def _moment(moment: int | None, form: str) -> str:
+    """A time in ms since 1970, in local time; the number itself where a host's clock is beyond any year."""
     if moment is None:
         return "?"
-    shown = datetime.fromtimestamp(moment / 1000).strftime(form)
+    try:
+        shown = datetime.fromtimestamp(moment / 1000).strftime(form)
+    except (ValueError, OverflowError, OSError):
+        return f"{moment} ms"
     return shown[:-3] if form.endswith("%f") else shown
 
 

@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +21,7 @@ from limner.adapters.journal_prune import prune
 from limner.adapters.journal_reader import JournalReader, JournalView
 from limner.adapters.journal_salvage import JournalSalvage
 from limner.adapters.sniffing import one_line
+from limner.adapters.sqlite_pages import may_be_cut_or_overwritten
 from limner.errors import JournalDamaged, JournalTooNew, JournalUnreadable
 
 DEFAULT_JOURNAL = Path("limner-data") / "journal.sqlite3"
@@ -31,6 +33,15 @@ _UNITS_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """What was said before the command's own name; it holds for the command, too."""
+
+    journal: Path | None
+    as_json: bool = False
+    of_the_list: bool = False
 
 
 def journal_option(command: Function) -> Function:
@@ -69,7 +80,7 @@ def sessions_command(
       limner sessions show 3f2a
       limner sessions prune --older-than 30d
     """
-    context.obj = journal
+    context.obj = _Before(journal, as_json=as_json, of_the_list=live or message is not None)
     if context.invoked_subcommand is not None:
         return
 
@@ -100,12 +111,13 @@ def show_command(context: click.Context, wanted: str, journal: Path | None, as_j
       limner sessions show 3f2a
       limner sessions show 3f2a --json | jq .events
     """
+    before = _before(context)
 
     def show(view: JournalView) -> None:
         history = view.history(_the_one(view, wanted))
         if history is None:
             raise BadInput(f"no session {one_line(wanted, 80)!r}")
-        if as_json:
+        if as_json or before.as_json:
             click.echo(history_as_json(history))
         else:
             print_history(_console(), history)
@@ -129,6 +141,8 @@ def prune_command(context: click.Context, older_than: str, journal: Path | None,
       limner sessions prune --older-than 30d
       limner sessions prune --older-than 4w --dry-run
     """
+    if _before(context).as_json:
+        raise click.UsageError("--json is for the list and for show", context)
     path = _chosen(context, journal)
     _must_be_there(path)
     before_ms = time.time_ns() // 1_000_000 - _milliseconds(older_than)
@@ -136,12 +150,20 @@ def prune_command(context: click.Context, older_than: str, journal: Path | None,
         click.echo(f"{_sessions(JournalReader(path).count_ended(before_ms))} would go")
         return
     done = prune(path, before_ms)
-    later = "; the rest of the room comes back when the server is idle" if done.shrink_later else ""
-    click.echo(f"{_sessions(done.sessions)} taken out, {_size(done.freed_bytes)} given back{later}")
+    given = "will be given back once nobody reads the file" if done.shrink_later else "given back"
+    click.echo(f"{_sessions(done.sessions)} taken out, {_size(done.freed_bytes)} {given}")
+
+
+def _before(context: click.Context) -> _Before:
+    before = context.find_object(_Before) or _Before(None)
+    if before.of_the_list:
+        raise click.UsageError("--live and --message are for the list", context)
+    return before
 
 
 def _chosen(context: click.Context, journal: Path | None) -> Path:
-    return journal or context.find_object(Path) or DEFAULT_JOURNAL
+    before = context.find_object(_Before) or _Before(None)
+    return journal or before.journal or DEFAULT_JOURNAL
 
 
 def _must_be_there(path: Path) -> None:
@@ -167,17 +189,24 @@ def _look(path: Path, show: Callable[[JournalView], None]) -> ExitCode:
 
 @contextmanager
 def _salvaged(path: Path, fault: JournalUnreadable) -> Iterator[JournalView]:
-    """What is left, and then one line that says so. Raises the fault itself where nothing is left."""
+    """What is left, and then one line on what is not. Raises the fault itself where nothing is left."""
+    if not isinstance(fault, JournalDamaged) and not may_be_cut_or_overwritten(path):
+        raise fault  # somebody else's database, which may be large
     with JournalSalvage(path) as salvage:
-        if not isinstance(fault, JournalDamaged) and not salvage.sessions():
+        if not salvage.find(""):
             raise fault
         yield salvage
         damage = salvage.damage
-    lost = f"{damage.unreadable_pages:,} of {damage.pages:,} pages"
+    lost = []
+    if damage.unreadable_pages:
+        lost.append(f"{damage.unreadable_pages:,} of {damage.pages:,} pages")
     if damage.unreadable_rows:
-        lost += f" and {damage.unreadable_rows:,} rows on others"
-    told = one_line(str(fault), 300)
-    click.echo(f"limner: {told}; {lost} cannot be read. This is what is left of it.", err=True)
+        rows = "1 row" if damage.unreadable_rows == 1 else f"{damage.unreadable_rows:,} rows"
+        lost.append(f"{rows} on others" if lost else rows)
+    what = (
+        f"{' and '.join(lost)} cannot be read. This is what is left of it." if lost else "all rows were read."
+    )
+    click.echo(f"limner: {one_line(str(fault), 300)}; {what}", err=True)
 
 
 def _the_one(view: JournalView, wanted: str) -> str:
@@ -186,7 +215,7 @@ def _the_one(view: JournalView, wanted: str) -> str:
     if not found:
         raise BadInput(f"no session {one_line(wanted, 80)!r}; `limner sessions` lists them")
     if len(found) > 1 and not exact:
-        some = ", ".join(session.id[:12] for session in found[:5])
+        some = ", ".join(one_line(session.id, 64) for session in found[:5])
         more = ", …" if len(found) > 5 else ""
         raise BadInput(f"{len(found)} sessions fit {one_line(wanted, 80)!r}: {some}{more}")
     return (exact or found)[0].id
