@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from limner.adapters.journal_format import EventRow, read_body, to_event, to_session
 from limner.states import Session, is_final
@@ -74,6 +74,13 @@ class Evidence:
         return self.versions[-1] if self.versions else None
 
 
+class Contents(NamedTuple):
+    """All sessions of a journal, oldest first, and the events of each by its id."""
+
+    sessions: tuple[Session, ...]
+    events: Mapping[str, tuple[EventRow, ...]]
+
+
 def look(folder: Path, life: int, message_ids: Iterable[str], *, died: bool) -> dict[str, Evidence]:
     """What is there of each message after life number `life`."""
     place = Place(folder)
@@ -102,31 +109,34 @@ def look(folder: Path, life: int, message_ids: Iterable[str], *, died: bool) -> 
     return found
 
 
-def look_into_journal(path: Path) -> tuple[tuple[Session, ...], dict[str, tuple[EventRow, ...]]]:
-    """All sessions of a journal, oldest first, and the events of each. None where it was not made yet."""
+def look_into_journal(path: Path) -> Contents:
+    """All that is in a journal; nothing where it was not made yet."""
     with _copied(path) as journal:
-        if not journal.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            return (), {}
-        prompts: dict[int, list[dict[str, Any]]] = {}
-        for number, body, crc in journal.execute("SELECT session, body, crc FROM prompts"):
-            prompts.setdefault(number, []).append(read_body(body, crc))
-        events: dict[int, list[EventRow]] = {}
-        for number, body, crc in journal.execute("SELECT session, body, crc FROM events ORDER BY number"):
-            events.setdefault(number, []).append(to_event(read_body(body, crc)))
-        sessions = {
-            number: to_session(read_body(body, crc), prompts.get(number, []))
-            for number, body, crc in journal.execute("SELECT number, body, crc FROM sessions ORDER BY number")
-        }
-    return tuple(sessions.values()), {
-        session.id: tuple(events.get(number, ())) for number, session in sessions.items()
+        made = journal.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        return read_journal(journal) if made else Contents((), {})
+
+
+def read_journal(journal: sqlite3.Connection) -> Contents:
+    """All that is in a journal."""
+    prompts: dict[int, list[dict[str, Any]]] = {}
+    for number, body, crc in journal.execute("SELECT session, body, crc FROM prompts"):
+        prompts.setdefault(number, []).append(read_body(body, crc))
+    events: dict[int, list[EventRow]] = {}
+    for number, body, crc in journal.execute("SELECT session, body, crc FROM events ORDER BY number"):
+        events.setdefault(number, []).append(to_event(read_body(body, crc)))
+    sessions = {
+        number: to_session(read_body(body, crc), prompts.get(number, []))
+        for number, body, crc in journal.execute("SELECT number, body, crc FROM sessions ORDER BY number")
     }
+    history = {session.id: tuple(events.get(number, ())) for number, session in sessions.items()}
+    return Contents(tuple(sessions.values()), history)
 
 
-def clicked_in(journal: Path) -> frozenset[str]:
+def clicked_in(journal: Path) -> set[str]:
     """The images that were clicked, as far as that is in the journal."""
     sessions, _ = look_into_journal(journal)
     prompts = (prompt for session in sessions for prompt in session.prompts.values())
-    return frozenset(prompt.target_url for prompt in prompts if prompt.target_url is not None)
+    return {prompt.target_url for prompt in prompts if prompt.target_url is not None}
 
 
 @contextmanager

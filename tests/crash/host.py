@@ -6,7 +6,7 @@ because then the user saw nothing that stayed; and its user clicks whatever has 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence, Set
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -14,10 +14,10 @@ from typing import NamedTuple
 import anyio
 
 from limner.adapters.limner import Limner
-from limner.errors import UnknownMessage
+from limner.errors import StorageError, UnknownMessage
 from limner.states import Session, SessionKind
 from limner.states.outcome import Result, result_of
-from limner.text import normalise_url
+from limner.text import normalise_url, strip_illustrations
 from limner.workflows.ports import MessageStore
 from tests.crash.place import add_row, rows_of
 from tests.crash.server import Reach
@@ -73,12 +73,12 @@ class Host:
     """One message's host in one life. `store` is what Limner has, `messages` the same without witnesses.
 
     `clicked` are the images whose clicks are in the journal from earlier lives: those that a user sees to be
-    under way, or done.
+    under way, or done. It grows.
     """
 
     script: Script
     pace: Pace
-    clicked: Set[str]
+    clicked: set[str]
     limner: Limner
     store: MessageStore
     messages: MessageStore
@@ -89,8 +89,7 @@ class Host:
         """Do what is still to be done, and wait for the end of it."""
         if await self.messages.read(self.script.message_id) is None and stream_again:
             await anyio.sleep(self.pace.before_stream)
-            async for _ in self.limner.illustrate(self.script.message_id, self._tokens()):
-                pass
+            await self._stream()
         live = self.limner.manager.get_session(self.script.message_id)
         if live is None or live.kind is SessionKind.STREAMING:
             # Also where none is live: one that has just ended may not be written down yet.
@@ -101,6 +100,20 @@ class Host:
         if self.script.clicks:
             await self._click(await self.limner.manager.engine.past_sessions(self.script.message_id))
         await self._finished()
+
+    async def _stream(self) -> None:
+        begun = False
+        try:
+            async for _ in self.limner.illustrate(self.script.message_id, self._tokens()):
+                begun = True
+        except StorageError:
+            if not begun:
+                raise
+            # Told that the text could not be saved, the host brings it once more.
+            await self._finished()
+            stored = await self.messages.read(self.script.message_id)
+            if stored is None or strip_illustrations(stored.text) != self.script.text:
+                await self.limner.seal(self.script.message_id, self.script.text)
 
     async def _tokens(self) -> AsyncIterator[str]:
         text, saved = self.script.text, self.script.saved
@@ -114,14 +127,14 @@ class Host:
                 await self.store.write(self.script.message_id, text[:saved], expected=None)
 
     async def _click(self, past: Sequence[Session]) -> None:
-        for session in past:
-            if session.kind is SessionKind.STREAMING:
-                for image in result_of(session).placed:
-                    url = normalise_url(image.image_url)
-                    if url not in self.clicked:
-                        await self.limner.regenerate(self.script.message_id, url)
-                        self._note(Told("accepted", self.script.message_id, url))
-                        await anyio.sleep(self.pace.between_clicks)
+        streamed = [session for session in past if session.kind is SessionKind.STREAMING]
+        for image in result_of(streamed[-1]).placed:
+            url = normalise_url(image.image_url)
+            if url not in self.clicked:
+                await self.limner.regenerate(self.script.message_id, url)
+                self.clicked.add(url)
+                self._note(Told("accepted", self.script.message_id, url))
+                await anyio.sleep(self.pace.between_clicks)
 
     async def _finished(self) -> None:
         result: Result = await self.limner.finished(self.script.message_id)

@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from limner.adapters.journal_format import EventRow
+from limner.errors import EventRefused
 from limner.states import Prompt, Session, SessionKind, is_final
 from limner.states.message import replay
 from limner.states.outcome import result_of
@@ -30,13 +31,14 @@ class _Attempt(NamedTuple):
 class Case(NamedTuple):
     """What was to happen to a message: its script, the kind of painter (see `Client`), the host's habit.
 
-    `refused` is the prompt that is never painted.
+    `refused` is the prompt that is never painted; `may_fail` is a kind of problem that others may fail with.
     """
 
     script: Script
     painter: str
     refused: str
     stream_again: bool = True
+    may_fail: str = ""
 
 
 def judge(case: Case, kills: Sequence[Evidence], end: Evidence) -> list[str]:
@@ -64,12 +66,16 @@ def check_journal(sessions: Sequence[Session], events: Mapping[str, Sequence[Eve
         opened = Session(stored.id, stored.message_id, stored.kind, stored.settings, stored.opened_at)
         rows = events[stored.id]
         session = opened
-        for row, after in zip(rows, replay(opened, ((row.event, row.at) for row in rows)), strict=True):
-            if after.state != row.state:
-                yield f"replayed, {row.event.name} leads to {after.state} and not to {row.state}"
-            session = after
-        if session != stored or list(session.prompts) != list(stored.prompts):
-            yield f"replayed, a session is {session} and not {stored}"
+        try:
+            for row, after in zip(rows, replay(opened, ((row.event, row.at) for row in rows)), strict=True):
+                if after.state != row.state:
+                    yield f"replayed, {row.event.name} leads to {after.state} and not to {row.state}"
+                session = after
+        except EventRefused as refusal:
+            yield f"cannot be replayed: {refusal}"
+        else:
+            if session != stored or list(session.prompts) != list(stored.prompts):
+                yield f"replayed, a session is {session} and not {stored}"
 
 
 def expected_text(case: Case, kills: Sequence[Evidence]) -> str | None:
@@ -117,7 +123,7 @@ def _had_to_fail(case: Case, prompt: Prompt, session: Session) -> bool:
     problem = prompt.problem.kind if prompt.problem is not None else ""
     if problem == "process_ended":
         return prompt.restarts == session.settings.max_restarts
-    return problem == "moderated" and prompt.text == case.refused
+    return problem == case.may_fail or (problem == "moderated" and prompt.text == case.refused)
 
 
 def _images_in_their_places(case: Case, end: Evidence) -> Iterator[str]:
@@ -161,13 +167,14 @@ def _images_behind(text: str, tags: Sequence[PromptMatch]) -> list[list[str]]:
 
 def _painted_for(case: Case, prompt: Prompt, url: str, end: Evidence) -> Iterator[str]:
     jobs = {line.number: line for line in end.ledger if line.what == "taken"}
-    job = jobs.get(end.images.get(_file_of(url), 0))
+    job = jobs.get(end.images.get(file_of(url), 0))
     # Whoever paints equal prompts alike cannot be asked for which of them.
     if job is None or job.prompt != prompt.text or (case.painter != "alike" and job.prompt_id != prompt.id):
         yield f"{url} was painted for {job} and stands for {prompt}"
 
 
-def _file_of(url: str) -> str:
+def file_of(url: str) -> str:
+    """The file's name of an image's address."""
     return url.removeprefix(f"{ADDRESS}/").partition("#")[0]
 
 
@@ -179,7 +186,7 @@ def _kept_images(kills: Sequence[Evidence], end: Evidence) -> Iterator[str]:
             for prompt in session.prompts.values():
                 if prompt.image is None:
                     continue
-                if _file_of(prompt.image.url) not in life.images:
+                if file_of(prompt.image.url) not in life.images:
                     yield f"a completed image was not stored: {prompt}, but only {life.images}"
                 if session.id not in ended or ended[session.id].prompts[prompt.id].image != prompt.image:
                     yield f"a completed image was lost: {prompt}"

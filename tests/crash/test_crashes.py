@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -17,9 +16,9 @@ from typing import Any
 import pytest
 
 from tests.crash.planted import PLANTS
+from tests.support import quick_folder
 
 ROOT = Path(__file__).parent.parent.parent
-IN_MEMORY = Path("/dev/shm")
 SWEEP_LIMIT_S = 600
 
 SWEEPS: Mapping[str, tuple[str, ...]] = {
@@ -39,11 +38,9 @@ Reports = Mapping[str, "Future[Report]"]
 
 
 def sweep(arguments: tuple[str, ...]) -> Report:
-    # What a process wrote survives its death in memory as it does on a disk, and no fsync takes any time.
-    in_memory = IN_MEMORY if IN_MEMORY.is_dir() else None
-    with tempfile.TemporaryDirectory(dir=in_memory) as folder:
+    with quick_folder() as folder:
         done = subprocess.run(
-            [sys.executable, "-m", "tests.crash.sweep", folder, *arguments],
+            [sys.executable, "-m", "tests.crash.sweep", str(folder), *arguments],
             cwd=ROOT,
             capture_output=True,
             text=True,
