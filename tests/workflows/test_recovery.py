@@ -224,6 +224,18 @@ async def test_a_stream_whose_message_was_never_saved_is_cancelled_and_its_image
         assert result.problem is not None
         assert "no such message" in result.problem.message
         assert [image.reason for image in result.unplaced] == ["session-cancelled"]
+        assert second.painter.requests == []
+
+
+async def test_nothing_is_painted_for_a_dead_stream_before_its_fate_is_known():
+    house = House()
+    async with house.process(hold=True) as first:
+        left = await begin(first, tag("a cat"))
+    async with house.process() as second:
+        await settle()
+        assert second.limner.recovered.cancelled == (left.id,)
+        assert second.limner.recovered.messages == {left.id: "m"}
+        assert second.painter.requests == []
 
 
 async def test_a_message_may_be_streamed_again_after_its_stream_died():

@@ -230,6 +230,15 @@ class SQLiteJournal:
     # --- writing
 
     def _append(self, records: Sequence[JournalRecord]) -> None:
+        try:
+            self._commit(records)
+        except sqlite3.OperationalError:
+            # On a full disk it may be our own log that fills it; folded into the file it takes far less.
+            with suppress(sqlite3.Error):
+                self._opened().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            raise
+
+    def _commit(self, records: Sequence[JournalRecord]) -> None:
         newest = {record.session.id: record for record in records}
         numbers: dict[str, int] = {}
         with _transaction(self._opened()) as connection:

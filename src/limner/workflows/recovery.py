@@ -17,8 +17,8 @@ they are tried again in the background, and in the end sealed with the prompts t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import anyio
@@ -50,7 +50,8 @@ class RecoveryReport:
     `resumed`: its text was final; it goes on with its images or its write. `sealed`: its stream had died;
     it goes on with the text that the store holds. `cancelled`: its stream had died and the store has no such
     message. `unread`: its stream had died and the store did not answer; it is sealed as soon as it does.
-    `finished` counts the sessions that had ended before and are kept in the journal.
+    `finished` counts the sessions that had ended before and are kept in the journal. `messages` has the
+    message's id for each session's.
     """
 
     resumed: tuple[str, ...] = ()
@@ -58,6 +59,7 @@ class RecoveryReport:
     cancelled: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
     finished: int = 0
+    messages: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 class _Look(NamedTuple):
@@ -86,11 +88,15 @@ class Recovery:
         self._alarm = alarm
         self._one_of_few = anyio.CapacityLimiter(READS_AT_ONCE)
         self._looks: dict[str, _Look] = {}
-        self._dead_streams: list[Session] = []
+        self._dead_streams: list[tuple[Session, Callable[[], None]]] = []
 
-    def seal_stored(self, session: Session) -> None:
-        """Perform `SealStored`. It comes while `run` waits for the restarts to be committed."""
-        self._dead_streams.append(session)
+    def seal_stored(self, session: Session, then: Callable[[], None]) -> None:
+        """Perform `SealStored`, and `then` what else was commanded for the session.
+
+        It comes while `run` waits for the restarts to be committed. Nothing is painted before the fate of the
+        text is known: a session that is cancelled for want of its message would have been paid for.
+        """
+        self._dead_streams.append((session, then))
 
     async def run(
         self, left: Sequence[Session], finished: int, background: anyio.abc.TaskGroup
@@ -106,12 +112,15 @@ class Recovery:
             self._registry.take_in(session)
         await self._engine.resume()
         fates: dict[str, list[str]] = {"sealed": [], "cancelled": [], "unread": []}
-        for session in self._dead_streams:
+        for session, then in self._dead_streams:
             fate = await self._seal(session, self._looks[session.message_id])
             if fate == "unread":
-                background.start_soon(self._seal_later, session, name=f"limner recovery {session.message_id}")
+                name = f"limner recovery {session.message_id}"
+                background.start_soon(self._seal_later, session, then, name=name)
+            else:
+                then()
             fates[fate].append(session.id)
-        dead = {session.id for session in self._dead_streams}
+        dead = {session.id for session, _ in self._dead_streams}
         resumed = tuple(session.id for session in left if session.id not in dead)
         report = RecoveryReport(
             resumed=resumed,
@@ -119,6 +128,7 @@ class Recovery:
             cancelled=tuple(fates["cancelled"]),
             unread=tuple(fates["unread"]),
             finished=finished,
+            messages={session.id: session.message_id for session in left},
         )
         counts = {fate: len(ids) for fate, ids in fates.items()}
         log.info("recovered", resumed=len(resumed), **counts, finished=finished)
@@ -151,15 +161,17 @@ class Recovery:
         await self._tell(session, event)
         return "cancelled" if look.text is None else "sealed"
 
-    async def _seal_later(self, session: Session) -> None:
+    async def _seal_later(self, session: Session, then: Callable[[], None]) -> None:
         for pause in STORE_RETRIES_MS:
             await self._alarm.sleep(pause)
             if await self._seal(session, await self._read(session.message_id)) != "unread":
+                then()
                 return
         # A store that is down for good shows when the images are to be written; until then they are made.
         known = session.prompts.values()
         found = tuple(FoundPrompt(prompt.id, prompt.text, prompt.occurrence) for prompt in known)
         await self._tell(session, StreamEnded(found))
+        then()
 
     async def _tell(self, session: Session, event: StreamEnded | CancelRequested) -> None:
         try:
