@@ -86,7 +86,7 @@ class SQLiteJournal:
         if durability not in _SYNCHRONOUS:
             raise InvalidSetting(f"durability must be 'power-loss' or 'process-death', not {durability!r}")
         if in_use not in {"refuse", "wait"}:
-            raise InvalidSetting(f"in_use must be 'refuse' or 'wait', not {in_use!r}")
+            raise InvalidSetting(f"journal_in_use must be 'refuse' or 'wait', not {in_use!r}")
         if busy_timeout_ms < 0:
             raise InvalidSetting(f"busy_timeout_ms must not be negative, but is {busy_timeout_ms}")
         self.path = Path(path)
@@ -104,7 +104,9 @@ class SQLiteJournal:
             if self._in_use == "refuse":
                 raise JournalInUse(f"journal {self.path} is in use{self._holder()}")
             if not waiting:
-                log.warning("journal_waits_for_other_process", journal=str(self.path), holder=self._holder())
+                log.warning(
+                    "journal_waits_for_other_process", journal=str(self.path), holder=self._holder().strip()
+                )
                 waiting = True
             await anyio.sleep(_LOOK_AGAIN_S)
         try:
