@@ -669,3 +669,16 @@ async def test_a_journal_that_cannot_be_written_at_the_start_stops_the_start_wit
     with pytest.raises(StorageError, match="disk full"):
         async with Studio(journal=broken):
             pass
+
+
+async def test_a_past_that_cannot_be_read_costs_no_picture():
+    class Forgetful(MemoryJournal):
+        async def past_sessions(self, message_id: str) -> Any:
+            raise ConnectionError("the journal's server is away")
+
+    async with Studio(journal=Forgetful()) as studio:
+        with capture_logs() as logs:
+            result = await studio.illustrate("m", tag("a cat"))
+        assert len(result.placed) == 1
+        assert len(studio.painter.requests) == 1
+        assert "past_not_recalled" in [entry["event"] for entry in logs]

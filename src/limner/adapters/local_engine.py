@@ -265,7 +265,7 @@ class LocalEngine:
         line: list[_Handled] = []
         for number, handled in enumerate(pending):
             if isinstance(handled.event, REQUESTS) and number < len(group):
-                handled.end(type(error)(str(error)))  # one each, since each is raised in another task
+                handled.end(StorageError(str(error)))  # one each, since each is raised in another task
             elif isinstance(handled.event, TimePassed):
                 handled.end()  # its timer is armed again by what was gone back to
             else:

@@ -302,6 +302,9 @@ class QueueProcessor:
     async def _keep(self, message_id: str, prompt: Prompt, found: ImageInfo) -> GenerationSucceeded:
         try:
             await self._registry.recall(message_id, self._engine)
+        except Exception as error:  # noqa: BLE001 - a past that cannot be read must not cost the picture
+            log.warning("past_not_recalled", message_id=message_id, error=brief(error))
+        try:
             put = self._images.put(found.data, found.media_type)
             stored_url: object = await call_host(put, STORE_TIME_LIMIT_MS)
             if not isinstance(stored_url, str) or not stored_url:

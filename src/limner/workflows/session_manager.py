@@ -364,7 +364,7 @@ class SessionManager:
         try:
             # A target may have been replaced by an earlier process; its successor is what is meant then.
             await self.registry.recall(session.message_id, self.engine)
-        except StorageError as error:
+        except Exception as error:  # noqa: BLE001 - a host's own journal may raise anything
             log.warning("past_not_recalled", message_id=session.message_id, error=brief(error))
         outcome = await insert_deferred_images(
             self.store,
