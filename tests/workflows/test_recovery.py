@@ -682,3 +682,26 @@ async def test_a_past_that_cannot_be_read_costs_no_picture():
         assert len(result.placed) == 1
         assert len(studio.painter.requests) == 1
         assert "past_not_recalled" in [entry["event"] for entry in logs]
+
+
+async def test_a_cancel_that_the_journal_does_not_take_is_tried_again():
+    house = House()
+    async with house.process(hold=True) as first:
+        left = await begin(first, tag("a cat"))
+
+    class FailsOnce(MemoryJournal):
+        appends = 0
+
+        async def append(self, records: Any) -> None:
+            self.appends += 1
+            if self.appends == 2:
+                raise StorageError("disk full")
+            await super().append(records)
+
+    journal = FailsOnce()
+    journal._live = house.journal._live
+    async with Studio(journal=journal, store=house.store) as second:
+        assert second.limner.recovered.unread == (left.id,)
+        await second.tick(STORE_RETRIES_MS[0])
+        assert (await second.limner.finished("m")).state == "cancelled"
+        assert second.painter.requests == []

@@ -158,7 +158,10 @@ class Recovery:
             event = CancelRequested(NO_MESSAGE)
         else:
             event = StreamEnded(self._prompts_of(session, look.text))
-        await self._tell(session, event)
+        try:
+            await self._tell(session, event)
+        except StorageError:
+            return "unread"  # the journal did not take it; it is tried again like a store that did not answer
         return "cancelled" if look.text is None else "sealed"
 
     async def _seal_later(self, session: Session, then: Callable[[], None]) -> None:
@@ -176,7 +179,7 @@ class Recovery:
     async def _tell(self, session: Session, event: StreamEnded | CancelRequested) -> None:
         try:
             await self._engine.post(session.message_id, event, session_id=session.id)
-        except (EventRefused, NotRunning, StorageError) as refusal:
+        except (EventRefused, NotRunning) as refusal:
             # Cancelled or superseded while the store was asked; or the end of this process, too.
             log.info("recovery_overtaken", message_id=session.message_id, why=str(refusal))
 
