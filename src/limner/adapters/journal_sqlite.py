@@ -116,8 +116,12 @@ class SQLiteJournal:
             raise
 
     async def append(self, records: Sequence[JournalRecord]) -> None:
-        """Commit all records, in order, or none. Raises `StorageError`."""
-        await self._in_thread(lambda: self._append(records))
+        """Commit all records, in order, or none. Raises `StorageError`.
+
+        A cancellation does not keep it from it: what has happened is written down also on the way out.
+        """
+        with anyio.CancelScope(shield=True):
+            await self._in_thread(lambda: self._append(records))
 
     async def past_sessions(self, message_id: str) -> Sequence[Session]:
         """The message's ended sessions, oldest first. Raises `StorageError`."""

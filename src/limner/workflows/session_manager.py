@@ -196,8 +196,9 @@ class SessionManager:
         if before is not None:
             before.close()
         self._streams[message_id] = stream
-        live = self.engine.live_session(message_id)
-        if stream.session_id and (live is None or live.id != stream.session_id):
+        # As committed: a cancel that still stands in line may turn out not to have happened.
+        known = self.progress.session(message_id)
+        if stream.session_id and known is not None and (known.id != stream.session_id or is_final(known)):
             stream.mute()  # cancelled before its first piece
         return stream
 
@@ -364,7 +365,7 @@ class SessionManager:
         try:
             # A target may have been replaced by an earlier process; its successor is what is meant then.
             await self.registry.recall(session.message_id, self.engine)
-        except Exception as error:  # noqa: BLE001 - a host's own journal may raise anything
+        except StorageError as error:
             log.warning("past_not_recalled", message_id=session.message_id, error=brief(error))
         outcome = await insert_deferred_images(
             self.store,
