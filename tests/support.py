@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import anyio
+import anyio.lowlevel
 import sniffio
 from PIL import Image as PillowImage
 
-from limner.workflows.ports import Capabilities, GenerationRequest, ProgressCallback
+from limner.adapters.journal_memory import MemoryJournal
+from limner.errors import StorageError
+from limner.workflows.ports import Capabilities, GenerationRequest, JournalRecord, ProgressCallback
 
 
 def png(colour: int = 0) -> bytes:
@@ -63,6 +66,31 @@ class ManualClock:
 
     def tick(self, milliseconds: int) -> None:
         self.now += milliseconds
+
+
+class ScriptedJournal(MemoryJournal):
+    """A journal in memory that commits when the test says so, and fails when it says so.
+
+    Commits wait for `gate`. Each of `errors` is raised once; `refuses` says which records are never taken.
+    """
+
+    def __init__(self, refuses: Callable[[JournalRecord], bool] = lambda record: False) -> None:
+        super().__init__()
+        self.groups: list[list[JournalRecord]] = []
+        self.errors: list[Exception] = []
+        self.gate: anyio.Event | None = None
+        self.refuses = refuses
+
+    async def append(self, records: Sequence[JournalRecord]) -> None:
+        if self.gate is not None:
+            await self.gate.wait()
+        await anyio.lowlevel.checkpoint()
+        if self.errors:
+            raise self.errors.pop(0)
+        if any(map(self.refuses, records)):
+            raise StorageError("disk full")
+        self.groups.append(list(records))
+        await super().append(records)
 
 
 Answer = bytes | BaseException | Callable[[GenerationRequest], Awaitable[bytes]] | None

@@ -221,7 +221,10 @@ class Unavailable(BackendError):
 
 
 class JobLost(BackendError):
-    """The service does not know the job any more that it was asked for again; it is started anew."""
+    """The service does not know the job any more that it was asked for again.
+
+    The next attempt, if one is left, starts anew.
+    """
 
     kind = "job_lost"
     hint = "Nothing to do; if it comes often, the service forgets its jobs too soon."
@@ -321,7 +324,7 @@ class JournalUnreadable(StorageError):
     """
 
     kind = "journal_unreadable"
-    hint = "Name another file."
+    hint = "Name another file. If it was a journal once, `limner sessions --journal FILE` lists what is left."
 
 
 class JournalDamaged(JournalUnreadable):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from limner.adapters import journal_prune, journal_reader
+from limner.adapters import journal_files, journal_prune, journal_reader
 from limner.adapters.journal_format import FORMAT, EventRow
 from limner.adapters.journal_prune import Pruned, prune
 from limner.adapters.journal_reader import JournalReader
@@ -156,7 +156,7 @@ async def test_a_journal_that_a_server_has_open_is_read_with_what_is_only_in_the
 
 def test_who_begins_to_write_while_somebody_looks_is_not_half_seen(path, play, monkeypatch):
     """Where nothing is pending the main file alone is read; then a server opens it and writes into it."""
-    connect_immutable = journal_reader._connect_immutable
+    connect_immutable = journal_files.connect_immutable
 
     def connect_and_meanwhile(file: Path) -> sqlite3.Connection:
         connection = connect_immutable(file)
@@ -165,7 +165,7 @@ def test_who_begins_to_write_while_somebody_looks_is_not_half_seen(path, play, m
         make_journal(path, lambda play: None, play)
         return connection
 
-    monkeypatch.setattr(journal_reader, "_connect_immutable", connect_and_meanwhile)
+    monkeypatch.setattr(journal_reader, "connect_immutable", connect_and_meanwhile)
     assert JournalReader(path).sessions()[0].message_id == "meanwhile"
 
 

@@ -169,6 +169,20 @@ async def test_two_names_of_one_file_are_one_journal(filled: Path):
             await SQLiteJournal(link).open()
 
 
+@pytest.mark.parametrize("meanwhile", ["removed", "replaced"])
+async def test_a_journal_that_is_taken_away_under_a_running_server_is_noticed(filled: Path, meanwhile: str):
+    away = filled.with_name("away")
+    async with opened(filled) as journal:
+        filled.rename(away)
+        if meanwhile == "replaced":
+            create(filled)
+        with pytest.raises(StorageError, match="removed or replaced while it was in use"):
+            await journal.append(finished("unseen", "m3"))
+        away.replace(filled)
+        await journal.append(finished("seen", "m4"))
+    assert (await contents_of(filled)).ended == 2
+
+
 # --- what is refused, and left as it was
 
 
@@ -237,17 +251,21 @@ async def test_a_journal_in_which_any_page_was_overwritten_is_refused(filled: Pa
         await refused(filled, JournalDamaged, "damaged")
 
 
-async def test_a_changed_letter_in_a_live_session_is_noticed(filled: Path):
+@pytest.mark.parametrize("byte", [b"X", b"\xff"], ids=["another letter", "a byte that is no text"])
+async def test_a_changed_letter_in_a_live_session_is_noticed(filled: Path, byte: bytes):
     data = filled.read_bytes()
     at = data.index(b'"is":"session","changed_at":5,"id":"live"') + 20
-    filled.write_bytes(data[:at] + b"X" + data[at + 1 :])
+    filled.write_bytes(data[:at] + byte + data[at + 1 :])
     await refused(filled, JournalDamaged, "a row cannot be read: the checksum does not match")
 
 
-async def test_a_damaged_past_session_is_told_when_it_is_asked_for_and_stops_nothing_else(filled: Path):
+@pytest.mark.parametrize("byte", [b"X", b"\xff"], ids=["another letter", "a byte that is no text"])
+async def test_a_damaged_past_session_is_told_when_it_is_asked_for_and_stops_nothing_else(
+    filled: Path, byte: bytes
+):
     data = filled.read_bytes()
     at = data.index(b'"is":"session","changed_at":7,"id":"ended"') + 20
-    filled.write_bytes(data[:at] + b"X" + data[at + 1 :])
+    filled.write_bytes(data[:at] + byte + data[at + 1 :])
     async with opened(filled) as journal:
         with pytest.raises(JournalDamaged, match="checksum"):
             await journal.past_sessions("m2")

@@ -9,6 +9,7 @@ import pytest
 
 from limner.adapters.journal_memory import MemoryJournal
 from limner.adapters.journal_sqlite import Durability, SQLiteJournal
+from limner.errors import JournalInUse
 from limner.workflows.ports import Journal, JournalContents
 from tests.adapters.lives import cancelled, finished, regenerated, streamed
 
@@ -125,6 +126,16 @@ async def test_it_can_be_closed_twice_and_opened_again(reopen: Reopen):
     assert [session.id for session in (await journal.open()).live] == ["s"]
     await journal.append(finished("t", "other"))
     await journal.aclose()
+
+
+async def test_it_belongs_to_one_at_a_time(reopen: Reopen):
+    first = reopen()
+    await first.open()
+    with pytest.raises(JournalInUse, match="is in use"):
+        await reopen().open()
+    await first.append(streamed("s"))
+    await first.aclose()
+    assert [session.id for session in (await contents_of(reopen())).live] == ["s"]
 
 
 async def test_to_append_nothing_is_no_fault(reopen: Reopen):

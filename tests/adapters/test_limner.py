@@ -25,10 +25,11 @@ from limner.errors import (
     NotRunning,
 )
 from limner.states.limiter import Limits
+from limner.states.outcome import Result
 from limner.text import MARKDOWN
 from limner.workflows.recovery import RecoveryReport
 from tests.studio import FakeInspector, ScriptedStore, Studio, tag
-from tests.support import FakeImageStore, FakePainter, png, settle
+from tests.support import FakeImageStore, FakePainter, ScriptedJournal, png, settle
 
 pytestmark = pytest.mark.anyio
 
@@ -426,6 +427,33 @@ async def test_a_watcher_may_come_before_the_first_piece_of_text():
             await studio.illustrate("m", tag("a cat"))
         assert seen[0] == "SessionProgress"
         assert seen[-1] == "SessionEnded"
+
+
+async def test_who_asks_while_the_next_session_begins_is_told_of_that_one():
+    journal = ScriptedJournal()
+    async with Studio(journal=journal) as studio:
+        first = await studio.illustrate("m", "no picture")
+        journal.gate = anyio.Event()
+        results: list[Result] = []
+        seen: list[str] = []
+
+        async def wait() -> None:
+            results.append(await studio.limner.finished("m"))
+
+        async def watch() -> None:
+            seen.extend([event.session_id async for event in studio.limner.events("m")])
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(studio.illustrate, "m", "no picture either")
+            await settle()
+            [begun] = studio.limner.sessions()
+            tasks.start_soon(wait)
+            tasks.start_soon(watch)
+            await settle()
+            assert results == []
+            journal.gate.set()
+        assert [result.session_id for result in results] == [begun.id] != [first.session_id]
+        assert set(seen) == {begun.id}
 
 
 async def test_a_watcher_who_still_waits_for_a_session_is_told_when_limner_is_closed():

@@ -42,7 +42,7 @@ from limner.states import (
 from limner.states.message import Step
 from limner.workflows.clock import Alarm
 from limner.workflows.ports import JournalContents, JournalRecord
-from tests.support import ManualClock, settle
+from tests.support import ManualClock, ScriptedJournal, settle
 
 pytestmark = pytest.mark.anyio
 
@@ -50,32 +50,15 @@ CAT = FoundPrompt("1", "a cat")
 CLICK = RegenerationRequested("node", "a cat", 0, "old.png")
 
 
-class SlowJournal(MemoryJournal):
-    """Commits when the test says so, and fails when it says so."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.groups: list[list[JournalRecord]] = []
-        self.errors: list[Exception] = []
-        self.gate: anyio.Event | None = None
-
-    async def append(self, records: Sequence[JournalRecord]) -> None:
-        if self.gate is not None:
-            await self.gate.wait()
-        await anyio.lowlevel.checkpoint()
-        if self.errors:
-            raise self.errors.pop(0)
-        self.groups.append(list(records))
-        await super().append(records)
-
-
 class Bench:
     """An engine that runs, with somebody who listens."""
 
-    def __init__(self, settings: SessionSettings | None = None, journal: SlowJournal | None = None) -> None:
+    def __init__(
+        self, settings: SessionSettings | None = None, journal: ScriptedJournal | None = None
+    ) -> None:
         self.clock = ManualClock(0)
         self.alarm = Alarm(self.clock)
-        self.journal = journal or SlowJournal()
+        self.journal = journal or ScriptedJournal()
         self.engine = LocalEngine(self.journal, self.alarm, settings)
         self.steps: list[Step] = []
 
@@ -434,8 +417,48 @@ async def test_a_fact_that_meets_an_uncommitted_request_waits_for_what_becomes_o
             assert sorted(told) == ["generation_succeeded: EventRefused", "stream_ended: EventRefused"]
 
 
+async def test_who_asks_for_a_session_that_has_only_just_begun_can_wait_for_its_commit():
+    async with running() as bench, anyio.create_task_group() as tasks:
+        await bench.engine.wait_begun("m")
+        bench.journal.gate = anyio.Event()
+        tasks.start_soon(bench.engine.post, "m", StreamStarted())
+        await settle()
+        begun: list[Step] = []
+
+        async def wait() -> None:
+            await bench.engine.wait_begun("m")
+            begun.extend(bench.steps)
+
+        tasks.start_soon(wait)
+        await settle()
+        assert begun == []
+        bench.journal.gate.set()
+        await settle()
+        assert [step.event for step in begun] == [StreamStarted()]
+
+
+async def test_that_wait_ends_too_where_the_session_was_refused():
+    async with running() as bench, anyio.create_task_group() as tasks:
+        bench.journal.errors = [StorageError("disk full")]
+        refused: list[StorageError] = []
+
+        async def begin() -> None:
+            try:
+                await bench.engine.post("m", StreamStarted())
+            except StorageError as error:
+                refused.append(error)
+
+        bench.journal.gate = anyio.Event()
+        tasks.start_soon(begin)
+        await settle()
+        tasks.start_soon(bench.engine.wait_begun, "m")
+        bench.journal.gate.set()
+    assert len(refused) == 1
+    assert bench.engine.live_session("m") is None
+
+
 async def test_a_host_s_own_journal_that_raises_anything_is_a_storage_error():
-    class Odd(SlowJournal):
+    class Odd(ScriptedJournal):
         async def past_sessions(self, message_id: str) -> Sequence[Session]:
             raise ConnectionError("gone")
 
@@ -459,7 +482,7 @@ async def test_what_stands_in_line_when_the_engine_is_stopped_is_committed_for_t
         await settle()
         tasks.cancel_scope.cancel()
         bench.engine._handle("m", PromptFound(CAT))  # what comes before the engine has noticed
-    [left] = (await bench.journal.open()).live
+    [left] = bench.journal.contents.live
     assert [record.event for record in bench.journal.records] == [StreamStarted(), PromptFound(CAT)]
     assert list(left.prompts) == [CAT.id]
 
@@ -467,7 +490,7 @@ async def test_what_stands_in_line_when_the_engine_is_stopped_is_committed_for_t
 # --- taking over what another process left behind
 
 
-async def taken_over(journal: SlowJournal, now: int) -> Bench:
+async def taken_over(journal: ScriptedJournal, now: int) -> Bench:
     """An engine that has opened a journal that another one has filled."""
     bench = Bench(journal=journal)
     bench.clock.now = now

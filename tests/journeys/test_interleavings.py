@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
+from functools import partial
 from typing import Any
 
 import anyio
@@ -30,6 +31,7 @@ from limner.workflows.ports import (
     Capabilities,
     GenerationRequest,
     ImageInfo,
+    JournalRecord,
     ProgressCallback,
     StoredMessage,
 )
@@ -38,6 +40,9 @@ from tests.journeys.seeded import run_seeded, virtual_milliseconds
 SEEDS = 250
 REGRESSIONS: tuple[int, ...] = (577, 1350, 1762)
 """Seeds that once failed. They are run for ever."""
+
+BALKY_REGRESSIONS = (213, 808, 1045, 1366, 1473, 1853)
+"""The same for processes that die and a journal that fails."""
 
 
 class Dice:
@@ -141,6 +146,24 @@ class Store(MemoryMessageStore):
             raise StorageError("locked")
 
 
+class Journal(MemoryJournal):
+    """A journal that takes its time and, if it is `balky`, fails now and then."""
+
+    def __init__(self, dice: Dice, *, balky: bool) -> None:
+        super().__init__()
+        self._dice = dice.of("journal")
+        self._balky = balky
+        self.failures = 0
+
+    async def append(self, records: Sequence[JournalRecord]) -> None:
+        if self._balky:
+            await anyio.sleep(self._dice.choice([0, 0, 0.001, 0.3]))
+            if self._dice.random() < 0.15:
+                self.failures += 1
+                raise StorageError("disk full")
+        await super().append(records)
+
+
 class Witness:
     """Writes down what the engine commits."""
 
@@ -165,12 +188,24 @@ class Witness:
         self.restarts += step.event is PROCESS_RESTARTED
         for command in step.commands:
             if isinstance(command, InsertImages):
-                self.inserts[step.session.id, step.session.batch] += not command.may_be_written
+                batch = step.session.id, step.session.batch
+                # The first command may have been the last thing that a dying process committed.
+                self.inserts[batch] += not command.may_be_written or batch not in self.inserts
                 if step.session.id in self._ended:
                     self.after_cancel.append(step.session.id)
         if is_final(step.session):
-            self._ended.add(step.session.id)
-            self.results.append(result_of(step.session))
+            self._end(step.session)
+
+    async def read(self, journal: MemoryJournal, message_ids: Iterable[str]) -> None:
+        """Take note of what a dying process committed as its last, and told nobody any more."""
+        for message_id in message_ids:
+            for session in await journal.past_sessions(message_id):
+                self._end(session)
+
+    def _end(self, session: Session) -> None:
+        if session.id not in self._ended:
+            self._ended.add(session.id)
+            self.results.append(result_of(session))
 
 
 def story(dice: random.Random) -> str:
@@ -205,7 +240,7 @@ async def one_message(limner: Limner, store: Store, message_id: str, dice: rando
         except (CallerError, StorageError):
             pass
     if dice.random() < 0.2:
-        with suppress(CallerError):
+        with suppress(CallerError, StorageError):
             await limner.cancel(message_id)
 
 
@@ -215,7 +250,7 @@ async def meddle(limner: Limner, store: Store, message_id: str, dice: random.Ran
         await anyio.sleep(dice.choice([0, 0.2, 1, 2, 10]))
         fate = dice.random()
         if fate < 0.3:
-            with suppress(CallerError):
+            with suppress(CallerError, StorageError):
                 await limner.cancel(message_id)
         elif fate < 0.5:
             store.streams[message_id] += 1
@@ -272,10 +307,13 @@ def a_limner(dice: Dice, painter: Painter, store: Store, images: Images, journal
     )
 
 
-async def scenario(seed: int, plant: Callable[[Limner, Store], None] = nothing_planted) -> None:
+async def scenario(
+    seed: int, plant: Callable[[Limner, Store], None] = nothing_planted, *, balky: bool = False
+) -> int:
+    """One seed. Returns how often the journal failed."""
     dice = Dice(seed)
-    store, images = Store(dice), Images(dice)
-    limner = a_limner(dice, Painter(dice), store, images, MemoryJournal())
+    store, images, journal = Store(dice), Images(dice), Journal(dice, balky=balky)
+    limner = a_limner(dice, Painter(dice), store, images, journal)
     plant(limner, store)
     witness = Witness()
     witness.watch(limner)
@@ -286,6 +324,7 @@ async def scenario(seed: int, plant: Callable[[Limner, Store], None] = nothing_p
     assert images.kept == told + late, "a finished image was lost, or told twice"
     assert store.image_writes <= sum(witness.inserts.values()), "a write that nobody commanded"
     await judge(store, witness)
+    return journal.failures
 
 
 async def play(limner: Limner, store: Store, dice: Dice) -> None:
@@ -347,7 +386,7 @@ async def judge(store: Store, witness: Witness) -> None:
         assert set(standing) == expected, (standing, expected)
 
 
-Scenario = Callable[[int], Awaitable[None]]
+Scenario = Callable[[int], Awaitable[object]]
 
 
 def run_all(backend: str, seeds: Iterable[int], one: Scenario) -> None:
@@ -364,31 +403,63 @@ def test_whatever_the_order_nothing_is_lost_or_written_twice(backend: str) -> No
     run_all(backend, (*REGRESSIONS, *range(SEEDS)), scenario)
 
 
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_nor_where_the_journal_fails_now_and_then(backend: str) -> None:
+    failures = 0
+
+    async def count(seed: int) -> None:
+        nonlocal failures
+        failures += await scenario(seed, balky=True)
+
+    run_all(backend, range(SEEDS), count)
+    assert failures > SEEDS
+
+
 # --- processes that die
 
 
-async def mortal(seed: int, reborn: Callable[[Limner], None] = lambda limner: None) -> int:
+@asynccontextmanager
+async def supervised(process: Callable[[], Limner]) -> AsyncIterator[Limner]:
+    """A process that is started again where the journal cannot be taken over."""
+    async with AsyncExitStack() as stack:
+        while True:
+            try:
+                limner = await stack.enter_async_context(process())
+            except StorageError:
+                await anyio.sleep(1)
+            else:
+                break
+        yield limner
+
+
+async def mortal(
+    seed: int, reborn: Callable[[Limner], None] = lambda limner: None, *, balky: bool = False
+) -> int:
     """The same, but the process dies a few times, and each time the next one takes over. Counts restarts."""
     dice = Dice(seed)
-    store, painter, images, journal = Store(dice), Painter(dice), Images(dice), MemoryJournal()
+    store, painter, images = Store(dice), Painter(dice), Images(dice)
+    journal = Journal(dice, balky=balky)
     witness, fate = Witness(), dice.of("death")
-    for life in range(fate.randint(1, 4)):
+
+    def process(life: int) -> Limner:
         limner = a_limner(dice, painter, store, images, journal)
         witness.watch(limner)
         if life:
             reborn(limner)
+        return limner
+
+    lives = fate.randint(1, 4)
+    for life in range(lives):
         # Leaving the block by being cancelled finishes nothing; a process that dies does not, either.
         with anyio.move_on_after(fate.choice([0.01, 0.2, 1, 2, 2.5, 5, 40, 130])):
-            async with limner:
+            async with supervised(partial(process, life)) as limner:
                 await talk(limner, store, dice)
                 await come_to_an_end(limner)
         await anyio.sleep(fate.choice([0, 1, 200, 4_000]))
-    limner = a_limner(dice, painter, store, images, journal)
-    witness.watch(limner)
-    reborn(limner)
-    async with limner:
+    async with supervised(partial(process, lives)) as limner:
         await come_to_an_end(limner)
-    assert (await journal.open()).live == ()
+    assert journal.contents.live == ()
+    await witness.read(journal, store.streams)
     assert store.image_writes <= sum(witness.inserts.values()), "a write that nobody commanded"
     await judge(store, witness)
     return witness.restarts
@@ -404,6 +475,11 @@ def test_wherever_the_process_dies_nothing_is_lost_or_written_twice(backend: str
 
     run_all(backend, range(SEEDS), count)
     assert restarts > SEEDS / 2, "hardly anything was left behind, so hardly anything was tested"
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_nor_where_the_process_dies_and_the_journal_fails_now_and_then(backend: str) -> None:
+    run_all(backend, (*BALKY_REGRESSIONS, *range(SEEDS)), partial(mortal, balky=True))
 
 
 def forget_what_was_left(limner: Limner) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import anyio
 import anyio.lowlevel
@@ -28,14 +28,13 @@ from limner.workflows.ports import (
     Capabilities,
     GenerationRequest,
     ImageInfo,
-    JournalRecord,
     ProgressCallback,
 )
 from limner.workflows.progress import PromptProgress, Thumbnail
 from limner.workflows.session_manager import LAST_WORDS_MS
 from tests.journeys.seeded import run_seeded, virtual_milliseconds
 from tests.studio import FakeInspector, ScriptedStore, Studio, split, tag
-from tests.support import FakeImageStore, FakePainter, png, settle
+from tests.support import FakeImageStore, FakePainter, ScriptedJournal, png, settle
 
 pytestmark = pytest.mark.anyio
 
@@ -430,7 +429,7 @@ async def test_closing_while_an_image_is_stored_lets_it_be_stored_and_recorded_f
         tasks.start_soon(later)
     assert len(images.images) == 1
     # The write was not begun any more; the next process finds it commanded.
-    assert [session.state for session in (await journal.open()).live] == ["inserting"]
+    assert [session.state for session in journal.contents.live] == ["inserting"]
     assert store.image_writes("m") == []
     async with Studio(images=images, store=store, journal=journal) as after:
         assert len((await after.limner.finished("m")).placed) == 1
@@ -440,15 +439,9 @@ async def test_closing_while_an_image_is_stored_lets_it_be_stored_and_recorded_f
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_a_journal_that_cannot_be_written_does_not_hold_up_the_end(backend: str):
-    class Full(MemoryJournal):
-        async def append(self, records: Sequence[JournalRecord]) -> None:
-            await anyio.lowlevel.checkpoint()
-            if any(isinstance(record.event, GenerationSucceeded) for record in records):
-                raise StorageError("disk full")
-            await super().append(records)
-
     async def scenario(seed: int) -> int:
-        store, journal = ScriptedStore(), Full()
+        store = ScriptedStore()
+        journal = ScriptedJournal(lambda record: isinstance(record.event, GenerationSucceeded))
         async with Limner(
             FakePainter(),
             store=store,
@@ -462,7 +455,7 @@ def test_a_journal_that_cannot_be_written_does_not_hold_up_the_end(backend: str)
                 pass
             await anyio.sleep(1)
             start = virtual_milliseconds()
-        assert [session.state for session in (await journal.open()).live] == ["draining"]
+        assert [session.state for session in journal.contents.live] == ["draining"]
         return virtual_milliseconds() - start
 
     assert run_seeded(backend, 1, scenario) == LAST_WORDS_MS

@@ -25,12 +25,18 @@ from limner.errors import (
 from limner.states import Prompt, Session
 from limner.text import find_images, strip_illustrations
 from limner.workflows.insertion import STORE_RETRIES_MS
-from limner.workflows.ports import Capabilities, GenerationRequest, ProgressCallback, StoredMessage
+from limner.workflows.ports import (
+    Capabilities,
+    GenerationRequest,
+    JournalRecord,
+    ProgressCallback,
+    StoredMessage,
+)
 from limner.workflows.progress import PromptProgress, SessionEnded, SessionProgress
 from limner.workflows.recovery import READING_MS, RecoveryReport
 from tests.journeys.seeded import run_seeded, virtual_milliseconds
 from tests.studio import FakeInspector, ScriptedStore, Studio, tag
-from tests.support import FakeImageStore, FakePainter, png, settle
+from tests.support import FakeImageStore, FakePainter, ScriptedJournal, png, settle
 
 pytestmark = pytest.mark.anyio
 
@@ -661,14 +667,10 @@ async def test_an_hour_without_a_process_counts_for_no_limit():
 
 
 async def test_a_journal_that_cannot_be_written_at_the_start_stops_the_start_with_its_own_error():
-    class Broken(MemoryJournal):
-        async def append(self, records: Any) -> None:
-            raise StorageError("disk full")
-
     house = House()
     async with house.process(hold=True) as first:
         await stream(first)
-    broken = Broken()
+    broken = ScriptedJournal(lambda record: True)
     broken._live = house.journal._live
     with pytest.raises(StorageError, match="disk full"):
         async with Studio(journal=broken):
@@ -693,16 +695,14 @@ async def test_a_cancel_that_the_journal_does_not_take_is_tried_again():
     async with house.process(hold=True) as first:
         left = await begin(first, tag("a cat"))
 
-    class FailsOnce(MemoryJournal):
-        appends = 0
+    def is_second(record: JournalRecord) -> bool:
+        if journal.groups and not refused:
+            refused.append(record)
+            return True
+        return False
 
-        async def append(self, records: Any) -> None:
-            self.appends += 1
-            if self.appends == 2:
-                raise StorageError("disk full")
-            await super().append(records)
-
-    journal = FailsOnce()
+    refused: list[JournalRecord] = []
+    journal = ScriptedJournal(is_second)
     journal._live = house.journal._live
     async with Studio(journal=journal, store=house.store) as second:
         assert second.limner.recovered.unread == (left.id,)
@@ -761,25 +761,17 @@ def test_a_store_that_hangs_keeps_nobody_out_for_long(backend: str):
 
 
 async def test_dead_streams_share_their_commits():
-    class Counting(MemoryJournal):
-        groups = 0
-
-        async def append(self, records: Any) -> None:
-            self.groups += 1
-            await anyio.lowlevel.checkpoint()
-            await super().append(records)
-
     store = ScriptedStore({f"m{number}": tag("a cat") for number in range(100)})
-    journal = Counting()
+    journal = ScriptedJournal()
     house = House()
     house.store, house.journal = store, journal
     async with house.process(hold=True) as first:
         for number in range(100):
             await begin(first, tag("a cat"), message_id=f"m{number}")
-    before = journal.groups
+    before = len(journal.groups)
     async with house.process(hold=True) as second:
         assert len(second.limner.recovered.sealed) == 100
-        assert journal.groups - before < 20
+        assert len(journal.groups) - before < 20
 
 
 async def test_one_limner_may_be_entered_again_and_goes_on_with_what_it_left():

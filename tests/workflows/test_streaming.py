@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 
 import anyio
@@ -22,11 +22,10 @@ from limner.errors import (
     VersionConflict,
 )
 from limner.text import strip_illustrations
-from limner.workflows.ports import JournalRecord
 from limner.workflows.streaming import JOURNAL_PATIENCE_MS
 from tests.journeys.seeded import run_seeded, virtual_milliseconds
 from tests.studio import FakeInspector, ScriptedStore, Studio, split, tag
-from tests.support import FakeImageStore, FakePainter, settle
+from tests.support import FakeImageStore, FakePainter, ScriptedJournal, settle
 
 pytestmark = pytest.mark.anyio
 
@@ -708,17 +707,8 @@ async def test_outside_of_its_block_nothing_begins():
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_a_journal_that_cannot_be_written_keeps_no_reader_waiting_and_the_seal_is_not_lost(backend: str):
-    class Full(MemoryJournal):
-        full = False
-
-        async def append(self, records: Sequence[JournalRecord]) -> None:
-            await anyio.lowlevel.checkpoint()
-            if self.full:
-                raise StorageError("disk full")
-            await super().append(records)
-
     async def scenario(seed: int) -> None:
-        journal, store = Full(), ScriptedStore()
+        journal, store = ScriptedJournal(), ScriptedStore()
         async with Limner(
             FakePainter(),
             store=store,
@@ -731,14 +721,14 @@ def test_a_journal_that_cannot_be_written_keeps_no_reader_waiting_and_the_seal_i
             pieces = limner.illustrate("m", ["a cat: ", tag("a cat")])
             await anext(pieces)
             await anext(pieces)
-            journal.full = True
+            journal.refuses = lambda record: True
             with pytest.raises(StorageError, match="wait for the journal to be writable"):
                 await anext(pieces)
             assert virtual_milliseconds() - start == JOURNAL_PATIENCE_MS
             stored = await store.read("m")
             assert stored is not None
             assert stored.text == f"a cat: {tag('a cat')}"
-            journal.full = False
+            journal.refuses = lambda record: False
             result = await limner.finished("m")
             assert len(result.placed) == 1
 

@@ -46,8 +46,9 @@ class CallableGenerator:
         except LimnerError:
             raise
         except Exception as error:  # somebody else's code may raise anything; the port promises BackendError
-            words = " ".join(str(error).split())[:300]
-            raise BackendError(f"{self._name} failed: {words or type(error).__name__}") from error
+            # With the type: of a KeyError's own words there is the key alone.
+            kind, words = type(error).__name__, " ".join(str(error).split())[:300]
+            raise BackendError(f"{self._name} failed: {kind}{words and ': '}{words}") from error
         if image is None:
             raise NoImage(f"{self._name} returned no image")
         if not isinstance(image, (bytes, bytearray, memoryview)):

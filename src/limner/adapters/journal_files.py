@@ -52,9 +52,17 @@ def check_format(path: Path, application_id: int, version: int) -> None:
 
 def connect(path: Path, *, read_only: bool, busy_timeout_ms: int) -> sqlite3.Connection:
     """A connection to an existing file. Raises `sqlite3.Error`."""
-    mode = "ro" if read_only else "rw"
-    return sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode={mode}",
+    return _connect(path, "mode=ro" if read_only else "mode=rw", busy_timeout_ms)
+
+
+def connect_immutable(path: Path) -> sqlite3.Connection:
+    """A connection that takes the file for one that nobody writes to; it leaves nothing beside it."""
+    return _connect(path, "mode=ro&immutable=1")
+
+
+def _connect(path: Path, how: str, busy_timeout_ms: int = 0) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?{how}",
         uri=True,
         timeout=busy_timeout_ms / 1000,
         # Transactions are begun by name, not by the module's guesses.
@@ -62,6 +70,13 @@ def connect(path: Path, *, read_only: bool, busy_timeout_ms: int) -> sqlite3.Con
         # One thread at a time uses it, but not always the same one.
         check_same_thread=False,
     )
+    # What is no text any more is left to the checksums, instead of an error that looks like a passing one.
+    connection.text_factory = _text
+    return connection
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "replace")
 
 
 def create(path: Path) -> None:
@@ -116,10 +131,10 @@ def told_for(path: Path) -> Iterator[None]:
     """Turn SQLite's and the system's errors into `JournalDamaged` or `StorageError`."""
     try:
         yield
-    except sqlite3.OperationalError as error:
+    except sqlite3.Error as error:
+        # "malformed" and "not a database" are of this class itself, everything else of one below it.
+        if type(error) is sqlite3.DatabaseError:
+            raise JournalDamaged(f"journal {path} is damaged: {error}") from error
         raise StorageError(f"journal {path}: {error}") from error
-    except sqlite3.DatabaseError as error:
-        # "malformed" and "not a database" are of this class itself, everything passing of the one above.
-        raise JournalDamaged(f"journal {path} is damaged: {error}") from error
     except OSError as error:
         raise StorageError(f"journal {path}: {error.strerror or error}") from error

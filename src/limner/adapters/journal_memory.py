@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Sequence
 
+from limner.errors import JournalInUse
 from limner.states import Session, is_final
 from limner.workflows.ports import JournalContents, JournalRecord
 
@@ -13,7 +14,8 @@ class MemoryJournal:
     """Keeps live sessions, and the last `keep` records and ended sessions, in memory.
 
     Nothing survives the process. A second Limner that is given the same object after the first has gone
-    takes its sessions over, which is how a test restarts without a process.
+    takes its sessions over, which is how a test restarts without a process. One that comes before that is
+    refused with `JournalInUse`, as by a journal on a disk.
     """
 
     durable = False
@@ -24,10 +26,19 @@ class MemoryJournal:
         self._live: OrderedDict[str, Session] = OrderedDict()
         self._ended: OrderedDict[str, Session] = OrderedDict()
         self._last_event_at = 0
+        self._is_open = False
+
+    @property
+    def contents(self) -> JournalContents:
+        """What the next Limner finds in it."""
+        return JournalContents(tuple(self._live.values()), len(self._ended), self._last_event_at)
 
     async def open(self) -> JournalContents:
-        """What is in it."""
-        return JournalContents(tuple(self._live.values()), len(self._ended), self._last_event_at)
+        """See `limner.workflows.ports.Journal.open`."""
+        if self._is_open:
+            raise JournalInUse("this MemoryJournal is in use by another Limner")
+        self._is_open = True
+        return self.contents
 
     async def append(self, records: Sequence[JournalRecord]) -> None:
         """Take the records in."""
@@ -48,4 +59,5 @@ class MemoryJournal:
         return [session for session in self._ended.values() if session.message_id == message_id]
 
     async def aclose(self) -> None:
-        """Nothing to release."""
+        """Let the next Limner have it."""
+        self._is_open = False

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 from zlib import crc32
 
-from limner.adapters.journal_files import check_header, check_whole, connect, told_for
+from limner.adapters.journal_files import check_header, check_whole, connect, connect_immutable, told_for
 from limner.adapters.journal_format import BadRow, EventRow, message_key, read_body, to_event, to_session
 from limner.errors import JournalDamaged, StorageError
 from limner.states import Problem, Prompt, Session
@@ -138,7 +138,7 @@ class JournalReader:
             if _has_nothing_pending(self.path):
                 # An ordinary connection would put a -shm and a -wal beside the file.
                 try:
-                    with _snapshot(_connect_immutable(self.path)) as connection:
+                    with _snapshot(connect_immutable(self.path)) as connection:
                         result = work(connection)
                 except (sqlite3.Error, StorageError):
                     if self._stat() == before:
@@ -164,7 +164,10 @@ class JournalReader:
 
     def _check_rows(self, connection: sqlite3.Connection) -> None:
         for table in ("sessions", "prompts", "events"):
-            for number, body, crc in connection.execute(f"SELECT number, body, crc FROM {table}"):  # noqa: S608
+            rows = connection.execute(
+                f"SELECT number, body, crc FROM {table}"  # noqa: S608 - of the three names above, nobody's input
+            )
+            for number, body, crc in rows:
                 if not isinstance(body, str) or crc32(body.encode()) != crc:
                     told = f"journal {self.path} is damaged: row {number} of its {table} was changed"
                     raise JournalDamaged(told)
@@ -179,7 +182,10 @@ class JournalReader:
             " ORDER BY number DESC",
             (message_key(wanted), beginning, beginning),
         )
-        return [NamedSession(session_id, json.loads(message)) for session_id, message in rows]
+        try:
+            return [NamedSession(session_id, json.loads(message)) for session_id, message in rows]
+        except ValueError as fault:
+            raise JournalDamaged(f"journal {self.path} is damaged: a row cannot be read: {fault}") from fault
 
     def _sessions(
         self, connection: sqlite3.Connection, live_only: bool, message_id: str | None
@@ -192,6 +198,7 @@ class JournalReader:
             parameters.append(message_key(message_id))
         chosen = f"WHERE {' AND '.join(where)}" if where else ""
         rows = connection.execute(
+            # The conditions are the two above, and what comes from outside is a parameter.
             f"SELECT number, live, body, crc FROM sessions {chosen} ORDER BY number DESC",  # noqa: S608
             parameters,
         )
@@ -270,10 +277,6 @@ def _has_nothing_pending(path: Path) -> bool:
         return Path(f"{path.resolve()}-wal").stat().st_size == 0
     except FileNotFoundError:
         return True
-
-
-def _connect_immutable(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, isolation_level=None)
 
 
 @contextmanager

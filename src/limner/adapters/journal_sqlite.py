@@ -95,6 +95,7 @@ class SQLiteJournal:
         self._busy_timeout_ms = busy_timeout_ms
         self._lock: FileLock | None = None
         self._connection: sqlite3.Connection | None = None
+        self._file: os.stat_result | None = None
         self._one_at_a_time = anyio.CapacityLimiter(1)
 
     async def open(self) -> JournalContents:
@@ -177,6 +178,7 @@ class SQLiteJournal:
         self._connection = connection
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[self._durability]}")
+        self._file = self.path.stat()
         return contents
 
     def _close(self) -> None:
@@ -191,6 +193,13 @@ class SQLiteJournal:
         if self._connection is None:
             raise StorageError(f"journal {self.path} is closed")
         return self._connection
+
+    def _check_in_place(self) -> None:
+        # SQLite would go on writing into a file without a name, and the next process find nothing.
+        with suppress(FileNotFoundError):
+            if self._file is not None and os.path.samestat(self._file, self.path.stat()):
+                return
+        raise StorageError(f"journal {self.path} was removed or replaced while it was in use; put it back")
 
     # --- reading
 
@@ -236,6 +245,7 @@ class SQLiteJournal:
     # --- writing
 
     def _append(self, records: Sequence[JournalRecord]) -> None:
+        self._check_in_place()
         try:
             self._commit(records)
         except sqlite3.OperationalError:

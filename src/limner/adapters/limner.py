@@ -340,7 +340,8 @@ class Limner:
     async def finished(self, message_id: str) -> Result:
         """Wait until the message's session is over, and say what was placed, what was not, and why.
 
-        Gives the last session's result where none is live. Raises `UnknownMessage`.
+        Gives the last session's result where none is live. Raises `UnknownMessage`, and `StorageError` where
+        the journal had to be asked for the message's past and could not be read.
         """
         self._check_call(message_id, tracked=True)
         return await self.manager.wait_ended(message_id)
@@ -381,8 +382,9 @@ class Limner:
         """The message's progress, from where it stands: counts, thumbnails, fractions, the end.
 
         Ends with the session. With `follow` it waits for the first one, if there was none yet, and goes on
-        with the next. A slow reader misses steps in between, never the newest state. Raises
-        `UnknownMessage` at the first step (without `follow`).
+        with the next. A slow reader misses steps in between, never the newest state. At the first step it
+        raises `UnknownMessage` (without `follow`), and `StorageError` where the journal had to be asked for
+        the message's past and could not be read.
         """
         self._check_call(message_id, tracked=True)
         return self.manager.progress.events(message_id, follow=follow, remember=self.manager.remember)

@@ -174,6 +174,20 @@ class LocalEngine:
             raise handled.error
         return handled.steps[-1].session
 
+    async def wait_begun(self, message_id: str) -> None:
+        """See `limner.workflows.ports.Engine.wait_begun`."""
+        while (opening := self._uncommitted_opening(message_id)) is not None:
+            await opening.committed.wait()
+
+    def _uncommitted_opening(self, message_id: str) -> _Handled | None:
+        live, committed = self._live.get(message_id), self._committed.get(message_id)
+        if live is None or (committed is not None and committed.id == live.id):
+            return None
+        for handled in (*self._group, *self._line):
+            if any(step.session.id == live.id for step in handled.steps):
+                return handled
+        return None
+
     async def run(self, listener: StepListener) -> None:
         """Commit what is in line and hand on its commands, until cancelled."""
         try:

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, NamedTuple, Self
+from typing import BinaryIO, NamedTuple, Self, TypeAlias
 
 from limner.adapters.sqlite_cells import FILE_HEADER, cells_of
 
@@ -35,6 +35,9 @@ _MOST_RESTARTS = 1 << 20
 _POINTER_ENTRY = 5
 _ROOT, _FREE, _OVERFLOW_FIRST, _OVERFLOW_LATER, _BTREE = 1, 2, 3, 4, 5
 _POINTER_KINDS = range(1, 6)
+
+# A piece of a long value and the pieces before it, the last one first.
+_Trail: TypeAlias = "tuple[bytes, _Trail] | None"
 
 
 class Version(NamedTuple):
@@ -134,7 +137,7 @@ class PageStore:
         room = self.usable - 4
         needed = -(-length // room)
         tries = 4 * needed + 64
-        trails: list[tuple[int, int, tuple[bytes, object] | None]] = [(first, length, None)]
+        trails: list[tuple[int, int, _Trail]] = [(first, length, None)]
         while trails and tries > 0 and needed <= len(self.versions):
             page, missing, before = trails.pop()
             for version in reversed(self._likeliest_first(page, place)):
@@ -362,10 +365,9 @@ def _is_chained(before: bytes, frame: bytes, order: str) -> bool:
     return (first, second) == struct.unpack(">2I", frame[16:24])
 
 
-def _joined(trail: tuple[bytes, object] | None) -> bytes:
+def _joined(trail: _Trail) -> bytes:
     pieces = []
     while trail is not None:
-        piece, before = trail
+        piece, trail = trail
         pieces.append(piece)
-        trail = before  # type: ignore[assignment]
     return b"".join(reversed(pieces))

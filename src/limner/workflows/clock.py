@@ -54,7 +54,11 @@ class TimedSource(Protocol):
 
 
 class Alarm:
-    """Wakes timed sources at their deadlines. `run` is the only coroutine in Limner that sleeps."""
+    """Wakes timed sources at their deadlines.
+
+    All that waits for a moment waits here: timers of sessions, retries, polls. Only the limits of calls that
+    may hang are anyio's own timeouts.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock

@@ -82,7 +82,8 @@ class Generator(Protocol):
         the limit.
 
         With `request.job_id` (only for generators that can `resume`) wait for that job and return its image;
-        `JobLost` where the server does not know it any more. Then the next attempt starts a new one.
+        `JobLost` where the server does not know it any more. Then the next attempt, if one is left, starts
+        a new one.
 
         Raises a subclass of `limner.errors.BackendError` for everything that goes wrong.
         """
@@ -255,6 +256,9 @@ class Engine(Protocol):
         a fact, and waits until it can be committed. A caller that is cancelled while it waits does not undo
         the event.
         """
+
+    async def wait_begun(self, message_id: str) -> None:
+        """Where the message's live session has only just begun, wait until that is committed or refused."""
 
     def live_session(self, message_id: str) -> Session | None:
         """The message's session as far as it got, or None where none is live."""

@@ -282,10 +282,10 @@ class ProgressManager:
     ) -> AsyncIterator[ProgressEvent]:
         """The message's progress: first where everything stands now, then each change, to the end.
 
-        `remember` is awaited before that, for a message that is not tracked; it may `recall` a session. Ends
-        with `SessionEnded`; with `follow=True` it goes on with the message's next session, and also waits for
-        the first one. Raises `UnknownMessage` where no session is known (without `follow`), `NotRunning`
-        where Limner is closed before the end.
+        `remember` is awaited before that; it may `recall` a session. Ends with `SessionEnded`; with
+        `follow=True` it goes on with the message's next session, and also waits for the first one. Raises
+        `UnknownMessage` where no session is known (without `follow`), `NotRunning` where Limner is closed
+        before the end, and what `remember` raises.
         """
         return _Events(self, message_id, follow, remember)
 
@@ -355,7 +355,7 @@ class _Events:
         if self._over:
             raise StopAsyncIteration
         if self._mailbox is None:
-            if self._remember is not None and not self._progress.is_tracking(self._message_id):
+            if self._remember is not None:
                 await self._remember(self._message_id)
             self._mailbox = self._progress.subscribe(self._message_id, expect=self._follow)
         update = await self._mailbox.get()

@@ -309,8 +309,9 @@ class SessionManager:
     async def remember(self, message_id: str) -> bool:
         """Look up in the journal how the message's last session ended; say whether there ever was one.
 
-        Raises `StorageError`.
+        A session that has only just begun counts as soon as that is committed. Raises `StorageError`.
         """
+        await self.engine.wait_begun(message_id)
         if self.progress.is_tracking(message_id) or self._tasks is None:
             return self.progress.is_tracking(message_id)
         past = await self.engine.past_sessions(message_id)

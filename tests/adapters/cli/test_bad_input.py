@@ -242,7 +242,10 @@ def test_a_refusal_comes_as_json_where_json_was_asked_for(run):
 async def test_an_interrupted_run_leaves_nothing_half_written(tmp_path, web, how):
     before = files_in(tmp_path)
     web.hold(TXT2IMG)
+    # Where the tests run in the background of a shell, interrupts are ignored, by what they start, too.
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = start("illustrate", "story.md", "-g", web.url)
+    signal.signal(signal.SIGINT, inherited)
     try:
         await happened(web.arrived)
         process.send_signal(how)

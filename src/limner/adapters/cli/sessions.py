@@ -244,8 +244,9 @@ def _sessions(count: int) -> str:
 
 
 def _size(count: int) -> str:
+    size = float(count)
     for unit in ("bytes", "kB", "MB"):
-        if count < 1_000:
-            return f"{count:.0f} {unit}" if unit == "bytes" or count >= 10 else f"{count:.1f} {unit}"
-        count /= 1_000  # type: ignore[assignment]
-    return f"{count:.1f} GB"
+        if size < 1_000:
+            return f"{size:.0f} {unit}" if unit == "bytes" or size >= 10 else f"{size:.1f} {unit}"
+        size /= 1_000
+    return f"{size:.1f} GB"
