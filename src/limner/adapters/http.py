@@ -1,6 +1,7 @@
 """HTTP for the adapters: bounded, with typed errors, and without a word about keys.
 
-This is the only module that imports an HTTP client library.
+This is the only module that imports an HTTP client library. (Websockets begin as HTTP, so they are made here;
+what is said over them is `limner.adapters.websocket`'s.)
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from typing import Any
 
 import anyio
 import anyio.to_thread
+import httpcore
 import httpx
 
 from limner.adapters.http_errors import error_from_answer
 from limner.adapters.sniffing import describe
+from limner.adapters.websocket import WebSocket, is_accepted, upgrade_headers
 from limner.errors import AnswerTooLarge, BackendError, InvalidSetting, Unavailable
 
 MIB = 1024 * 1024
@@ -95,6 +98,12 @@ class HttpClient:
         """POST `body` as JSON to `path` and parse the answer as JSON."""
         return await self._json("POST", path, body, max_bytes)
 
+    async def post(self, path: str, body: Mapping[str, Any]) -> None:
+        """POST `body` as JSON to `path`. Only the status of the answer counts, its body is not read."""
+        with self._time_limit(path):
+            async with self._open("POST", self._url(path), body):
+                pass
+
     async def get_bytes(self, url: str, *, max_bytes: int | None = None) -> bytes:
         """GET a file at `url`, absolute or relative to the server, following up to 5 redirects.
 
@@ -109,6 +118,29 @@ class HttpClient:
         """POST `body` as JSON and hand out the answer before its body has come."""
         async with self._open("POST", self._url(path), body) as answer:
             yield answer
+
+    @asynccontextmanager
+    async def websocket(self, path: str, *, max_message_bytes: int) -> AsyncIterator[WebSocket]:
+        """Open a websocket at `path`, with this client's headers and credentials.
+
+        Raises as every method does where the server refuses, `BackendError` where it answers but knows no
+        websockets. Making the connection is bounded by the client's timeouts for connecting and reading.
+        """
+        asked = upgrade_headers()
+        async with self._open("GET", self._url(path), None, upgrade=asked) as answer:
+            if not is_accepted(asked, answer.accept_header):
+                raise BackendError(f"{answer.where} answered, but not as a websocket")
+            socket = WebSocket(_Upgraded(answer), answer.where, max_message_bytes=max_message_bytes)
+            try:
+                yield socket
+            finally:
+                await socket.aclose()
+
+    def redacted(self, words: str) -> str:
+        """`words` without the keys and passwords that this client sends."""
+        for secret in self._secrets:
+            words = words.replace(secret, "***")
+        return words
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -133,7 +165,13 @@ class HttpClient:
 
     @asynccontextmanager
     async def _open(
-        self, method: str, url: httpx.URL, body: Mapping[str, Any] | None, *, follow: bool = False
+        self,
+        method: str,
+        url: httpx.URL,
+        body: Mapping[str, Any] | None,
+        *,
+        follow: bool = False,
+        upgrade: Mapping[str, str] | None = None,
     ) -> AsyncIterator[Answer]:
         where = _shown(url)
         if url.scheme not in ("http", "https") or not url.host:
@@ -142,6 +180,7 @@ class HttpClient:
         # A lone surrogate is no character and cannot be sent; it becomes a question mark.
         content = b"" if body is None else json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
         headers = dict(self._headers) if ours else {}
+        headers |= upgrade or {}
         if body is not None:
             headers["content-type"] = "application/json"
         request = self._client.build_request(method, url, headers=headers, content=content or None)
@@ -152,7 +191,7 @@ class HttpClient:
         try:
             if follow and response.has_redirect_location:
                 answer.redirect = response.headers["location"]
-            elif not response.is_success:
+            elif not response.is_success and (upgrade is None or response.status_code != 101):
                 raise await self._refusal(answer, response)
             yield answer
         finally:
@@ -163,10 +202,7 @@ class HttpClient:
     async def _refusal(self, answer: Answer, response: httpx.Response) -> BackendError:
         beginning = await answer.beginning(_MAX_ERROR_BYTES)
         error = error_from_answer(answer.where, response.status_code, response.headers, beginning)
-        words = str(error)
-        for secret in self._secrets:
-            words = words.replace(secret, "***")
-        return type(error)(words, retry_after_ms=error.retry_after_ms)
+        return type(error)(self.redacted(str(error)), retry_after_ms=error.retry_after_ms)
 
     def _url(self, path: str) -> httpx.URL:
         try:
@@ -206,6 +242,7 @@ class Answer:
     def __init__(self, response: httpx.Response, where: str, client: HttpClient) -> None:
         self.where = where
         self.media_type = response.headers.get("content-type", "").partition(";")[0].strip().casefold()
+        self.accept_header = response.headers.get("sec-websocket-accept", "")
         self.redirect: str | None = None
         self._response = response
         self._client = client
@@ -269,6 +306,28 @@ class Answer:
         except (ValueError, RecursionError) as error:
             raise BackendError(f"{self.where} answered without usable JSON: {describe(body)}") from error
         return parsed
+
+
+class _Upgraded:
+    """The connection under an answer of 101, as `limner.adapters.websocket` wants it."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._stream: httpcore.AsyncNetworkStream = answer._response.extensions["network_stream"]
+        self._where = answer.where
+
+    async def read(self, max_bytes: int, timeout_s: float) -> bytes | None:
+        try:
+            return await self._stream.read(max_bytes, timeout=timeout_s)
+        except httpcore.ReadTimeout:
+            return None
+        except (httpcore.NetworkError, httpcore.ProtocolError) as error:
+            raise Unavailable(f"{self._where} cut the websocket: {_reason(error)}") from error
+
+    async def write(self, data: bytes, timeout_s: float) -> None:
+        try:
+            await self._stream.write(data, timeout=timeout_s)
+        except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError) as error:
+            raise Unavailable(f"{self._where} cut the websocket: {_reason(error)}") from error
 
 
 class _Content(httpx.AsyncByteStream):

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 import anyio.to_thread
 import uvicorn
@@ -40,6 +40,24 @@ class Received:
 Handler = Callable[[Received], Awaitable[Response]]
 
 
+class RunningApp:
+    """An ASGI application behind a real server in a thread. `ws` is uvicorn's word for its websockets."""
+
+    def __init__(self, app: Starlette, ws: Literal["none", "wsproto"] = "none") -> None:
+        # Listening before the thread runs: a connection made meanwhile waits, and nobody has to poll.
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        config = uvicorn.Config(app, log_config=None, lifespan="off", ws=ws, timeout_graceful_shutdown=1)
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]})
+        self._thread.start()
+
+    def close(self) -> None:
+        self._server.should_exit = True
+        self._thread.join(PATIENCE_S)
+        self._socket.close()
+
+
 class WebServer:
     """A web server whose behaviour a test sets by path; everything else is 404.
 
@@ -51,14 +69,9 @@ class WebServer:
         self.arrived = threading.Event()
         self.released = threading.Event()
         self._handlers: dict[str, Handler] = {}
-        # Listening before the thread runs: a connection made meanwhile waits, and nobody has to poll.
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         app = Starlette(routes=[Route("/{path:path}", self._answer, methods=["GET", "POST"])])
-        config = uvicorn.Config(app, log_config=None, lifespan="off", ws="none", timeout_graceful_shutdown=1)
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]})
-        self._thread.start()
+        self._running = RunningApp(app)
+        self.url = self._running.url
 
     def reset(self) -> None:
         """Forget everything that the last test set up."""
@@ -70,9 +83,7 @@ class WebServer:
 
     def close(self) -> None:
         self.released.set()
-        self._server.should_exit = True
-        self._thread.join(PATIENCE_S)
-        self._socket.close()
+        self._running.close()
 
     def on(self, path: str, handler: Handler) -> None:
         """Let `handler` answer requests for `path`."""
@@ -135,6 +146,13 @@ class Wire:
     def send(self, data: bytes) -> None:
         self._connection.sendall(data)
         self.server.sent += len(data)
+
+    def receive(self, size: int) -> bytes:
+        """Exactly `size` bytes from the client; fewer where it hangs up before."""
+        data = b""
+        while len(data) < size and (part := self._connection.recv(size - len(data))):
+            data += part
+        return data
 
     def send_until_cut(self, piece: bytes) -> None:
         """Send without end; returns when the client has had enough."""
