@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
+from limner.adapters.comfyui import ComfyUIGenerator
 from limner.adapters.factory import generator_from
 from limner.adapters.openai_images import OpenAIImagesGenerator
 from limner.adapters.sdapi import SdapiGenerator
 from limner.adapters.sketch import SketchGenerator
 from limner.errors import InvalidSetting
+from tests.adapters.servers.comfyui import WORKFLOW
 
 
 @pytest.fixture(autouse=True)
 def no_keys(monkeypatch):
-    for name in ("LIMNER_OPENAI_KEY", "OPENAI_API_KEY"):
+    for name in ("LIMNER_OPENAI_KEY", "OPENAI_API_KEY", "LIMNER_COMFYUI_WORKFLOW", "LIMNER_COMFYUI_KEY"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -61,11 +65,46 @@ def test_the_key_comes_from_the_option_or_the_environment(environment, option, k
     assert sent == (f"Bearer {key}" if key else None)
 
 
+@pytest.fixture
+def workflow(tmp_path):
+    path = tmp_path / "flow.json"
+    path.write_text(json.dumps(WORKFLOW))
+    return str(path)
+
+
+def test_a_workflow_chooses_what_comfyui_paints_with(workflow):
+    generator = generator_from("comfyui=http://host:8188", workflow=workflow, output_node="9", width=None)
+    assert type(generator) is ComfyUIGenerator
+    assert repr(generator) == "ComfyUIGenerator('http://host:8188/')"
+    assert type(generator_from("ComfyUI=http://host:8188", workflow=WORKFLOW)) is ComfyUIGenerator
+    with pytest.raises(InvalidSetting, match="no place for the width"):
+        generator_from("comfyui=http://host:8188", workflow=workflow, width=512)
+
+
+def test_the_workflow_and_the_key_for_comfyui_may_come_from_the_environment(workflow, monkeypatch):
+    monkeypatch.setenv("LIMNER_COMFYUI_WORKFLOW", workflow)
+    plain = generator_from("comfyui=http://host:8188")
+    assert isinstance(plain, ComfyUIGenerator)
+    assert "authorization" not in plain._client._headers
+    monkeypatch.setenv("LIMNER_COMFYUI_KEY", "ours")
+    keyed = generator_from("comfyui=http://host:8188")
+    assert isinstance(keyed, ComfyUIGenerator)
+    assert keyed._client._headers["authorization"] == "Bearer ours"
+    with pytest.raises(InvalidSetting, match=r"other\.json"):
+        generator_from("comfyui=http://host:8188", workflow="other.json")
+
+
+def test_comfyui_without_a_workflow_is_refused_with_where_to_name_one(monkeypatch):
+    monkeypatch.setenv("LIMNER_COMFYUI_WORKFLOW", "")
+    with pytest.raises(InvalidSetting, match=r"--workflow FILE\), or LIMNER_COMFYUI_WORKFLOW=FILE"):
+        generator_from("comfyui=http://host:8188")
+
+
 @pytest.mark.parametrize(
-    "spec", ["", "dalle", "sdapi", "sdapi=", "openai", "comfyui=http://h", "sketch=1", "ftp://h"]
+    "spec", ["", "dalle", "sdapi", "sdapi=", "openai", "comfyui", "comfyui=", "sketch=1", "ftp://h"]
 )
 def test_anything_else_is_refused_with_a_list_of_what_is_possible(spec):
-    with pytest.raises(InvalidSetting, match="possible are: sketch, sdapi=URL, openai=URL"):
+    with pytest.raises(InvalidSetting, match="possible are: sketch, sdapi=URL, openai=URL, comfyui=URL"):
         generator_from(spec)
 
 

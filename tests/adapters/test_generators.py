@@ -14,6 +14,7 @@ from PIL import Image
 from starlette.responses import Response
 
 from limner.adapters.callable import CallableGenerator
+from limner.adapters.comfyui import ComfyUIGenerator
 from limner.adapters.inspection import PillowInspector
 from limner.adapters.openai_images import OpenAIImagesGenerator
 from limner.adapters.sdapi import SdapiGenerator
@@ -30,19 +31,22 @@ from limner.errors import (
     Unavailable,
 )
 from limner.workflows.ports import Generator
+from tests.adapters.servers.comfyui import WORKFLOW, ComfyServer
 from tests.adapters.servers.local import PATIENCE_S, RawServer, WebServer, happened
 from tests.adapters.servers.sdapi import SdapiServer
 
 pytestmark = pytest.mark.anyio
 
-PATHS = {"sdapi": "/sdapi/v1/txt2img", "openai": "/v1/images/generations"}
-BACKENDS = ["sketch", "callable", "sdapi", "openai"]
+PATHS = {"sdapi": "/sdapi/v1/txt2img", "openai": "/v1/images/generations", "comfyui": "/prompt"}
+BACKENDS = ["sketch", "callable", "sdapi", "openai", "comfyui"]
 
 
 def backend(name: str, url: str) -> Generator:
     """The adapter for a server at `url`."""
     if name == "sdapi":
         return SdapiGenerator(url, poll_interval_ms=0)
+    if name == "comfyui":
+        return ComfyUIGenerator(url, WORKFLOW, api_key="secret-key", poll_interval_ms=0)
     return OpenAIImagesGenerator(url, model="m", api_key="secret-key")
 
 
@@ -56,7 +60,7 @@ class Case:
 
 
 @pytest.fixture(params=BACKENDS)
-def case(request: pytest.FixtureRequest, web: WebServer, png: bytes) -> Case:
+def case(request: pytest.FixtureRequest, web: WebServer, comfy: ComfyServer, png: bytes) -> Case:
     text = base64.b64encode(png).decode()
     begun = threading.Event()
 
@@ -82,6 +86,12 @@ def case(request: pytest.FixtureRequest, web: WebServer, png: bytes) -> Case:
             web.answer_json(PATHS["openai"], {"data": [{"b64_json": text}]})
         return backend("openai", web.url)
 
+    def comfyui(*, endless: bool) -> Generator:
+        comfy.previews = [png, png]
+        if endless:
+            comfy.hold_at, comfy.reached = "sampling", begun
+        return backend("comfyui", comfy.url)
+
     class Signalling(SketchGenerator):
         async def generate(self, request, report):
             begun.set()
@@ -94,6 +104,7 @@ def case(request: pytest.FixtureRequest, web: WebServer, png: bytes) -> Case:
         "callable": Case(lambda: CallableGenerator(at_once), lambda: CallableGenerator(never), begun),
         "sdapi": Case(lambda: sdapi(endless=False), lambda: sdapi(endless=True), begun),
         "openai": Case(lambda: openai(endless=False), lambda: openai(endless=True), begun),
+        "comfyui": Case(lambda: comfyui(endless=False), lambda: comfyui(endless=True), begun),
     }[str(request.param)]
 
 
@@ -109,8 +120,8 @@ async def test_it_is_a_generator_and_returns_an_image_file(case, request_for, pr
 
 async def test_it_serves_several_calls_one_after_the_other(case, request_for, progress):
     generator = case.working()
-    for _ in range(2):
-        assert await generator.generate(request_for(), progress)
+    for seed in (1, 2):
+        assert await generator.generate(request_for(seed=seed), progress)
     await generator.aclose()
 
 
@@ -122,6 +133,7 @@ async def test_progress_never_goes_back_and_stays_between_0_and_1(case, request_
     assert all(0 <= fraction <= 1 for fraction in progress.fractions)
     assert bool(progress.fractions) == generator.capabilities.progress
     assert bool(progress.previews) == generator.capabilities.preview
+    assert bool(progress.job_ids) == generator.capabilities.resume
     for preview in progress.previews:
         Image.open(io.BytesIO(preview)).load()
 
@@ -136,7 +148,7 @@ async def test_a_call_that_takes_too_long_can_be_cancelled(case, request_for, pr
     await generator.aclose()
 
 
-@pytest.mark.parametrize("name", ["sdapi", "openai"])
+@pytest.mark.parametrize("name", PATHS)
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
@@ -164,7 +176,7 @@ async def test_every_refusal_is_a_typed_error_with_the_servers_words(
     assert "secret-key" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["sdapi", "openai"])
+@pytest.mark.parametrize("name", PATHS)
 async def test_moderation_is_told_from_other_bad_requests(name, web, request_for, progress):
     web.answer_json(PATHS[name], {"error": {"message": "unsafe", "code": "moderation_blocked"}}, 400)
     generator = backend(name, web.url)
@@ -199,7 +211,7 @@ async def test_an_answer_without_an_image_is_no_image(name, empty, web, request_
     await generator.aclose()
 
 
-@pytest.mark.parametrize("name", ["sdapi", "openai"])
+@pytest.mark.parametrize("name", PATHS)
 async def test_an_answer_that_is_no_json_is_an_error_of_the_backend(name, web, request_for, progress):
     web.answer(PATHS[name], Response("<html>Cloudflare</html>", media_type="text/html"))
     generator = backend(name, web.url)
@@ -208,7 +220,7 @@ async def test_an_answer_that_is_no_json_is_an_error_of_the_backend(name, web, r
     await generator.aclose()
 
 
-@pytest.mark.parametrize("name", ["sdapi", "openai"])
+@pytest.mark.parametrize("name", PATHS)
 async def test_a_server_that_is_not_there_is_unavailable(name, request_for, progress):
     with RawServer(lambda wire: None) as server:
         url = server.url

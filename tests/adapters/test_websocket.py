@@ -283,14 +283,29 @@ async def test_nobody_listening_is_unavailable():
     await client.aclose()
 
 
+async def test_a_connection_on_which_it_was_refused_is_not_used_again(web):
+    web.answer_json("/x", 1)
+    client = HttpClient(web.url)
+    for _ in range(20):
+        with pytest.raises(BadRequest, match="answered 404"):
+            async with client.websocket("ws", max_message_bytes=100):
+                pass
+        assert await client.get_json("x") == 1
+    await client.aclose()
+    assert [got.path for got in web.received] == ["/ws", "/x"] * 20
+    ports = [got.port for got in web.received]
+    assert all(refused != after for refused, after in zip(ports[::2], ports[1::2], strict=True))
+
+
 async def test_keys_go_along_and_stay_out_of_errors():
-    with RawServer(
-        lambda wire: wire.send(head("401 Unauthorized", content_length="22") + b"bad token sesame-open!")
-    ) as server:
-        client = HttpClient(server.url, headers={"authorization": "Bearer sesame-open!"})
-        with pytest.raises(AuthFailed, match=r"bad token \*\*\*") as caught:
+    with RawServer(lambda wire: wire.send(head("401 Unauthorized", content_length="0"))) as server:
+        host = server.url.removeprefix("http://")
+        client = HttpClient(f"http://user:hunter22@{host}", headers={"x-key": "sesame-open!"})
+        with pytest.raises(AuthFailed, match="/ws answered 401") as caught:
             async with client.websocket("ws?token=hush-hush", max_message_bytes=100):
                 pass
         await client.aclose()
-        assert b"Bearer sesame-open!" in server.heads[0]
+        assert b"sesame-open!" in server.heads[0]
+        assert b"Basic dXNlcjpodW50ZXIyMg==" in server.heads[0]
     assert "hush" not in f"{caught.value!r}"
+    assert "hunter22" not in f"{caught.value!r}"

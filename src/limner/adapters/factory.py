@@ -7,13 +7,14 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from limner.adapters.comfyui import ComfyUIGenerator
 from limner.adapters.openai_images import OpenAIImagesGenerator
 from limner.adapters.sdapi import SdapiGenerator
 from limner.adapters.sketch import SketchGenerator
 from limner.errors import InvalidSetting
 from limner.workflows.ports import Generator
 
-POSSIBLE = "sketch, sdapi=URL, openai=URL, or the URL of a server that speaks sdapi"
+POSSIBLE = "sketch, sdapi=URL, openai=URL, comfyui=URL, or the URL of a server that speaks sdapi"
 """What `generator_from` understands, for messages and help texts."""
 
 DEFAULT_IMAGE_MODEL = "gpt-image-1"
@@ -25,7 +26,9 @@ def generator_from(spec: str, **options: Any) -> Generator:
     - `sketch`: the offline painter; options `width`, `height`, `steps`, `step_ms`;
     - `sdapi=URL` or just `URL`: AUTOMATIC1111, Forge, SD.Next and the like; the options of `SdapiGenerator`;
     - `openai=URL`: OpenAI Images; options `model`, `api_key`, `size`, `quality`. Without `api_key` the key
-      is taken from the environment: `LIMNER_OPENAI_KEY`, else `OPENAI_API_KEY`; the model is `gpt-image-1`.
+      is taken from the environment: `LIMNER_OPENAI_KEY`, else `OPENAI_API_KEY`; the model is `gpt-image-1`;
+    - `comfyui=URL`: ComfyUI; the options of `ComfyUIGenerator`. Without `workflow` the workflow's file is
+      taken from the environment, `LIMNER_COMFYUI_WORKFLOW`; without `api_key` the key, `LIMNER_COMFYUI_KEY`.
 
     An option that is None counts as not given. Raises `InvalidSetting` for anything else, an option
     that this generator does not have among them.
@@ -40,6 +43,15 @@ def generator_from(spec: str, **options: Any) -> Generator:
         given.setdefault("model", DEFAULT_IMAGE_MODEL)
         given.setdefault("api_key", openai_key_from_environment())
         return _made(OpenAIImagesGenerator, "openai", given, url)
+    if name.casefold() == "comfyui" and url:
+        given.setdefault("workflow", os.environ.get("LIMNER_COMFYUI_WORKFLOW") or None)
+        if given["workflow"] is None:
+            raise InvalidSetting(
+                "the generator comfyui needs a workflow: the option workflow (on the command line --workflow "
+                "FILE), or LIMNER_COMFYUI_WORKFLOW=FILE in the environment"
+            )
+        given.setdefault("api_key", os.environ.get("LIMNER_COMFYUI_KEY") or None)
+        return _made(ComfyUIGenerator, "comfyui", given, url)
     # Not by the part before "=": an address may have one in its query.
     if spec.strip().casefold().startswith(("http://", "https://")):
         return _made(SdapiGenerator, "sdapi", given, spec.strip())

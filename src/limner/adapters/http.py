@@ -192,15 +192,17 @@ class HttpClient:
             if follow and response.has_redirect_location:
                 answer.redirect = response.headers["location"]
             elif not response.is_success and (upgrade is None or response.status_code != 101):
-                raise await self._refusal(answer, response)
+                # Many servers close a connection on which they refused an upgrade. Left unread it is closed
+                # here as well, and not taken for the next request.
+                raise await self._refusal(answer, response, _MAX_ERROR_BYTES if upgrade is None else 0)
             yield answer
         finally:
             # Shielded: a connection that is not given back stays open until the program ends.
             with anyio.move_on_after(_CLOSING_TIME_S, shield=True):
                 await answer.aclose()
 
-    async def _refusal(self, answer: Answer, response: httpx.Response) -> BackendError:
-        beginning = await answer.beginning(_MAX_ERROR_BYTES)
+    async def _refusal(self, answer: Answer, response: httpx.Response, max_bytes: int) -> BackendError:
+        beginning = await answer.beginning(max_bytes)
         error = error_from_answer(answer.where, response.status_code, response.headers, beginning)
         return type(error)(self.redacted(str(error)), retry_after_ms=error.retry_after_ms)
 

@@ -108,13 +108,16 @@ def words_from_json(parsed: object) -> ServerWords:
     """The server's own words in an error that came as JSON.
 
     Understood are OpenAI's `{"error": {"message", "code", "type"}}`, AUTOMATIC1111's
-    `{"error", "detail", "errors"}`, FastAPI's `{"detail": [{"loc", "msg"}]}` and plain `{"message"}`.
+    `{"error", "detail", "errors"}`, FastAPI's `{"detail": [{"loc", "msg"}]}`, plain `{"message"}`, and
+    ComfyUI's `{"error": {"message", "details"}, "node_errors"}`.
     """
     if not isinstance(parsed, dict):
         return ServerWords(_short(parsed))
     error = parsed.get("error")
     if isinstance(error, dict):
         text = _short(error.get("message") or error.get("detail") or error)
+        if "node_errors" in parsed and (faults := node_faults(parsed["node_errors"]) or error.get("details")):
+            text = one_line(f"{text}: {_short(faults)}", _LONGEST_WORDS)
         code = error.get("code") or error.get("type") or ""
         return ServerWords(text, str(code))
     parts = [
@@ -125,6 +128,23 @@ def words_from_json(parsed: object) -> ServerWords:
     # AUTOMATIC1111 says some things twice.
     text = ": ".join(dict.fromkeys(parts)) or _short(parsed)
     return ServerWords(one_line(text, _LONGEST_WORDS), str(parsed.get("code") or ""))
+
+
+def node_faults(node_errors: object) -> str:
+    """ComfyUI's account of what is wrong with which node of a workflow; empty where nothing is."""
+    told = []
+    for id_, node in list(node_errors.items())[:5] if isinstance(node_errors, dict) else ():
+        errors = node.get("errors") if isinstance(node, dict) else None
+        faults = [
+            ": ".join(
+                part for part in (str(error.get("message") or ""), str(error.get("details") or "")) if part
+            )
+            for error in (errors[:5] if isinstance(errors, list) else ())
+            if isinstance(error, dict)
+        ]
+        if faults:
+            told.append(f"node {id_} ({node.get('class_type')}): {', '.join(faults)}")
+    return one_line("; ".join(told), _LONGEST_WORDS)
 
 
 def _detail(detail: object) -> object:

@@ -37,7 +37,8 @@ Three.
 def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The command writes where it stands, reads keys from the environment and configures the logs."""
     monkeypatch.chdir(tmp_path)
-    for name in ("LIMNER_OPENAI_KEY", "OPENAI_API_KEY", "FORCE_COLOR", "TTY_COMPATIBLE"):
+    keys = ("LIMNER_OPENAI_KEY", "OPENAI_API_KEY", "LIMNER_COMFYUI_WORKFLOW", "LIMNER_COMFYUI_KEY")
+    for name in (*keys, "FORCE_COLOR", "TTY_COMPATIBLE"):
         monkeypatch.delenv(name, raising=False)
     yield
     structlog.reset_defaults()

@@ -16,6 +16,7 @@ from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 PATIENCE_S = 20
 """How long a test waits for something that should come at once, before it is given up as failed."""
@@ -35,6 +36,8 @@ class Received:
     headers: dict[str, str]
     body: bytes
     json: dict[str, object] = field(default_factory=dict)
+    port: int = 0
+    """The client's, by which its connections can be told apart."""
 
 
 Handler = Callable[[Received], Awaitable[Response]]
@@ -43,7 +46,7 @@ Handler = Callable[[Received], Awaitable[Response]]
 class RunningApp:
     """An ASGI application behind a real server in a thread. `ws` is uvicorn's word for its websockets."""
 
-    def __init__(self, app: Starlette, ws: Literal["none", "wsproto"] = "none") -> None:
+    def __init__(self, app: ASGIApp, ws: Literal["none", "wsproto"] = "none") -> None:
         # Listening before the thread runs: a connection made meanwhile waits, and nobody has to poll.
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
@@ -125,6 +128,7 @@ class WebServer:
             dict(request.headers),
             body,
             await request.json() if is_json else {},
+            request.client.port if request.client is not None else 0,
         )
         self.received.append(received)
         handler = self._handlers.get(request.url.path)
