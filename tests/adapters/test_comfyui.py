@@ -74,6 +74,13 @@ def painted(prompt: str = "a fox", seed: int = 7) -> bytes:
     return picture_of(graph)
 
 
+async def settled() -> None:
+    """Let the other tasks do all that they can do without more from the server."""
+    for _ in range(100):
+        await anyio.lowlevel.checkpoint()
+    await anyio.wait_all_tasks_blocked()
+
+
 async def queue_of_somebody_else(server: ComfyServer, **extra: Any) -> str:
     """A job of another program; without a client id its messages go to everybody."""
     graph = workflow(n6={"text": "somebody else's"}, n3={"seed": 1})
@@ -260,6 +267,26 @@ async def test_the_work_of_others_that_everybody_hears_of_is_not_reported(is_new
     assert progress.previews == [b"ours"]
 
 
+async def test_what_is_told_before_the_id_is_known_is_not_lost(comfy, progress):
+    # An older server may have painted the image before its answer, which has the id, is read.
+    comfy.is_new = False
+    comfy.hold_at = "answer"
+    comfy.previews = [b"first", b"second"]
+    images: list[bytes] = []
+    async with generator_for(comfy) as generator, anyio.create_task_group() as group:
+
+        async def paint() -> None:
+            images.append(await generator.generate(asking(), progress))
+
+        group.start_soon(paint)
+        await comfy.until(lambda: bool(comfy.history))
+        await settled()
+        comfy.release()
+    assert images == [painted()]
+    assert progress.previews == [b"first", b"second"]
+    assert progress.fractions[-1] == pytest.approx(1)
+
+
 # --- without a websocket
 
 
@@ -279,6 +306,17 @@ async def test_a_websocket_that_breaks_in_the_middle_costs_the_reports_and_not_t
         assert await generator.generate(asking(), progress) == painted()
     assert 0 < len(progress.fractions) < 8
     assert b"unseen" not in progress.previews
+
+
+async def test_once_the_websocket_is_gone_the_server_is_asked_at_every_interval(comfy, progress, monkeypatch):
+    monkeypatch.setattr("limner.adapters.comfyui._RARELY", 10**9)
+    comfy.hang_up_after = 6
+    comfy.hold_at = "sampling"
+    async with generator_for(comfy, poll_interval_ms=1) as generator, anyio.create_task_group() as group:
+        group.start_soon(generator.generate, asking(), progress)
+        await happened(comfy.reached)
+        await comfy.until(lambda: len(comfy.asked("/history")) > 2)
+        comfy.release()
 
 
 async def test_a_websocket_that_says_nothing_of_the_end_is_made_up_for_by_a_look(comfy, progress):
@@ -604,6 +642,23 @@ async def test_cancelling_while_the_server_takes_the_job_waits_for_its_id_and_wi
 
         await cancelled_when(comfy, generator, progress, sent)
     assert comfy.queue == []
+
+
+async def test_a_request_that_was_on_its_way_when_the_call_is_cancelled_leaves_no_job(comfy, progress):
+    comfy.hold_at = "prompt"
+    async with generator_for(comfy) as generator, anyio.create_task_group() as group:
+        group.start_soon(generator.generate, asking(), progress)
+        await happened(comfy.reached)
+        group.cancel_scope.cancel()
+        with anyio.CancelScope(shield=True):
+            await settled()
+            # Only now the server takes the job.
+            comfy.reached.clear()
+            comfy.release(hold_at="queue")
+    await happened(comfy.reached)
+    assert len(comfy.asked("/queue")) > 0
+    assert comfy.queue == []
+    assert comfy.history == {}
 
 
 @pytest.mark.parametrize("held", ["prompt", "answer queue"])

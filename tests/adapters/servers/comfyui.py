@@ -154,9 +154,9 @@ class ComfyServer:
         if self._loop is not None and self._worker is not None:
             self._loop.call_soon_threadsafe(self._worker.cancel)
 
-    def release(self) -> None:
-        """Let the job that is held go on, and hold none from now on."""
-        self.hold_at = ""
+    def release(self, hold_at: str = "") -> None:
+        """Let the job that is held go on; hold at other places, or none, from now on."""
+        self.hold_at = hold_at
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._released.set)
 
