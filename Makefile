@@ -4,9 +4,10 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+KILLS := 3000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench diagrams clean
+.PHONY: help demo test crash check format bench diagrams clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -21,8 +22,11 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP) ## Stream a story, paint it while it runs, click two pictures (offline, under a minute)
 	@$(BIN)/limner demo
 
-test: $(STAMP) ## Run the whole test suite
-	@$(BIN)/python -m pytest
+test: $(STAMP) ## Run the whole test suite, on as many processes as there are cores
+	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+
+crash: $(STAMP) ## Kill the process some thousand times under load and look for what was lost (ten minutes; KILLS=…)
+	@$(BIN)/python -m tests.crash.load --kills $(KILLS)
 
 check: $(STAMP) ## Types, style, and diagrams that match the code
 	@$(BIN)/ruff format --check .

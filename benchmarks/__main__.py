@@ -20,6 +20,7 @@ from functools import partial
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.durability import bench_durability
 from limner.states import (
     SESSION,
     FoundPrompt,
@@ -34,7 +35,7 @@ from limner.states import (
     StreamStarted,
     handle,
 )
-from limner.states.session import SessionDraft
+from limner.states.draft import SessionDraft
 from limner.text import PromptScanner, compile_patterns
 
 ROUNDS = 7
@@ -233,6 +234,7 @@ def main() -> None:
     bench_streaming(console)
     bench_events(console)
     bench_sessions(console)
+    bench_durability(console)
 
 
 if __name__ == "__main__":

@@ -72,3 +72,17 @@ def test_the_embedding_example_runs() -> None:
     assert run.returncode == 0, run.stderr
     assert "done: 2 of 2" in run.stdout
     assert run.stdout.count("![") == 2
+
+
+def test_the_restart_example_runs() -> None:
+    run = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / "restart.py")],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert "taken up from the journal: 1 session(s)" in run.stdout
+    assert "done: 2 of 2 pictures placed, in one write" in run.stdout
+    assert run.stdout.count("![") == 2

@@ -47,6 +47,7 @@ from limner.workflows.progress import (
     SessionProgress,
     Thumbnail,
 )
+from limner.workflows.recovery import RecoveryReport
 
 __version__ = version("limner")
 
@@ -73,6 +74,7 @@ __all__ = [
     "Problem",
     "ProgressEvent",
     "PromptProgress",
+    "RecoveryReport",
     "Result",
     "SessionEnded",
     "SessionKind",

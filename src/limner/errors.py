@@ -241,6 +241,20 @@ class Moderated(BackendError):
     hint = "Change the prompt."
 
 
+class Refused(BackendError):
+    """One of the host's own steps will not have this prompt painted, or this image shown."""
+
+    kind = "refused"
+    hint = "Change the prompt, or the step."
+
+
+class StepFailed(BackendError):
+    """One of the host's own steps around the painting went wrong."""
+
+    kind = "step_failed"
+    hint = "Look at the step that is named; the image is kept for another attempt."
+
+
 class BadRequest(BackendError):
     """The service does not accept the request as it stands (HTTP 400, 404, 422)."""
 

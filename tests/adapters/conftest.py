@@ -49,8 +49,10 @@ def comfy(comfy_host: ComfyHost) -> Iterator[ComfyServer]:
 def request_for() -> RequestMaker:
     """Makes a request for one image."""
 
-    def make(prompt: str = "a red fox in the snow", seed: int = 7) -> GenerationRequest:
-        return GenerationRequest("prompt-1", "message-1", prompt, seed)
+    def make(
+        prompt: str = "a red fox in the snow", seed: int = 7, job_id: str | None = None
+    ) -> GenerationRequest:
+        return GenerationRequest("prompt-1", "message-1", prompt, seed, job_id=job_id)
 
     return make
 

@@ -7,8 +7,12 @@ import json
 import pytest
 
 from limner.adapters.comfyui import ComfyUIGenerator
-from limner.adapters.factory import generator_from
+from limner.adapters.factory import POSSIBLE, generator_from
+from limner.adapters.gemini import GeminiGenerator
+from limner.adapters.horde import HordeGenerator
+from limner.adapters.json_generator import JSONGenerator
 from limner.adapters.openai_images import OpenAIImagesGenerator
+from limner.adapters.pollinations import PollinationsGenerator
 from limner.adapters.sdapi import SdapiGenerator
 from limner.adapters.sketch import SketchGenerator
 from limner.errors import InvalidSetting
@@ -17,7 +21,9 @@ from tests.adapters.servers.comfyui import WORKFLOW
 
 @pytest.fixture(autouse=True)
 def no_keys(monkeypatch):
-    for name in ("LIMNER_OPENAI_KEY", "OPENAI_API_KEY", "LIMNER_COMFYUI_WORKFLOW", "LIMNER_COMFYUI_KEY"):
+    kinds = ("OPENAI", "COMFYUI", "HORDE", "GEMINI", "POLLINATIONS")
+    others = ("OPENAI_API_KEY", "GEMINI_API_KEY", "LIMNER_COMFYUI_WORKFLOW")
+    for name in (*others, *(f"LIMNER_{kind}_KEY" for kind in kinds)):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -30,6 +36,11 @@ def no_keys(monkeypatch):
         ("http://127.0.0.1:7860", SdapiGenerator, "http://127.0.0.1:7860/"),
         ("HTTPS://host/a=b", SdapiGenerator, "https://host/a=b/"),
         ("openai=https://api.openai.com", OpenAIImagesGenerator, "https://api.openai.com/v1/"),
+        ("horde", HordeGenerator, "https://aihorde.net/api/v2/"),
+        ("Horde=http://127.0.0.1:7001", HordeGenerator, "http://127.0.0.1:7001/api/v2/"),
+        ("gemini=http://proxy", GeminiGenerator, "http://proxy/v1beta/"),
+        ("pollinations", PollinationsGenerator, "https://image.pollinations.ai/prompt/"),
+        ("pollinations=http://h", PollinationsGenerator, "http://h/image/"),
     ],
 )
 def test_a_name_and_an_address_choose_the_generator(spec, kind, shown):
@@ -101,7 +112,69 @@ def test_comfyui_without_a_workflow_is_refused_with_where_to_name_one(monkeypatc
 
 
 @pytest.mark.parametrize(
-    "spec", ["", "dalle", "sdapi", "sdapi=", "openai", "comfyui", "comfyui=", "sketch=1", "ftp://h"]
+    ("spec", "environment", "header", "sent"),
+    [
+        ("horde", {}, "apikey", "0000000000"),
+        ("horde", {"LIMNER_HORDE_KEY": "ours"}, "apikey", "ours"),
+        ("gemini", {"LIMNER_GEMINI_KEY": "ours", "GEMINI_API_KEY": "open"}, "x-goog-api-key", "ours"),
+        ("gemini", {"GEMINI_API_KEY": "open"}, "x-goog-api-key", "open"),
+        ("pollinations", {}, "authorization", None),
+        ("pollinations", {"LIMNER_POLLINATIONS_KEY": "ours"}, "authorization", "Bearer ours"),
+    ],
+)
+def test_each_service_has_a_key_of_its_own(spec, environment, header, sent, monkeypatch):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    generator = generator_from(spec)
+    assert isinstance(generator, (HordeGenerator, GeminiGenerator, PollinationsGenerator))
+    assert generator._client._headers.get(header) == sent
+
+
+def test_gemini_without_a_key_is_refused_at_once():
+    with pytest.raises(InvalidSetting, match="LIMNER_GEMINI_KEY"):
+        generator_from("gemini")
+
+
+def test_any_other_server_is_described_by_a_file(tmp_path):
+    file = tmp_path / "odd=name.json"
+    file.write_text(
+        '{"url": "http://h/paint", "body": {"p": "%prompt%", "w": "%width%"}, "image": "$.image"}'
+    )
+    generator = generator_from(f"json={file}", width=512, height=None)
+    assert type(generator) is JSONGenerator
+    assert repr(generator) == "JSONGenerator('http://h/paint')"
+    with pytest.raises(InvalidSetting, match="json has no option 'model'; it has: width, height, negative_p"):
+        generator_from(f"json={file}", model="x")
+    with pytest.raises(InvalidSetting, match="no option 'file'"):
+        generator_from(f"json={file}", file="other")
+    with pytest.raises(InvalidSetting, match="no width was given"):
+        generator_from(f"json={file}")
+
+
+def test_what_is_possible_is_told_in_one_line():
+    assert POSSIBLE == (
+        "sketch, sdapi=URL, openai=URL, comfyui=URL, horde[=URL], gemini[=URL], pollinations[=URL], "
+        "json=FILE, or the URL of a server that speaks sdapi"
+    )
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "",
+        "dalle",
+        "sdapi",
+        "sdapi=",
+        "openai",
+        "comfyui",
+        "comfyui=",
+        "sketch=1",
+        "sketch=",
+        "horde=",
+        "gemini=",
+        "json",
+        "ftp://h",
+    ],
 )
 def test_anything_else_is_refused_with_a_list_of_what_is_possible(spec):
     with pytest.raises(InvalidSetting, match="possible are: sketch, sdapi=URL, openai=URL, comfyui=URL"):

@@ -15,8 +15,12 @@ from starlette.responses import Response
 
 from limner.adapters.callable import CallableGenerator
 from limner.adapters.comfyui import ComfyUIGenerator
+from limner.adapters.gemini import GeminiGenerator
+from limner.adapters.horde import HordeGenerator
 from limner.adapters.inspection import PillowInspector
+from limner.adapters.json_generator import JSONGenerator
 from limner.adapters.openai_images import OpenAIImagesGenerator
+from limner.adapters.pollinations import PollinationsGenerator
 from limner.adapters.sdapi import SdapiGenerator
 from limner.adapters.sketch import SketchGenerator
 from limner.errors import (
@@ -32,22 +36,54 @@ from limner.errors import (
 )
 from limner.workflows.ports import Generator
 from tests.adapters.servers.comfyui import WORKFLOW, ComfyServer
+from tests.adapters.servers.horde import HordeServer
 from tests.adapters.servers.local import PATIENCE_S, RawServer, WebServer, happened
+from tests.adapters.servers.openai_images import OpenAIImagesServer
 from tests.adapters.servers.sdapi import SdapiServer
 
 pytestmark = pytest.mark.anyio
 
-PATHS = {"sdapi": "/sdapi/v1/txt2img", "openai": "/v1/images/generations", "comfyui": "/prompt"}
-BACKENDS = ["sketch", "callable", "sdapi", "openai", "comfyui"]
+PATHS = {
+    "sdapi": "/sdapi/v1/txt2img",
+    "openai": "/v1/images/generations",
+    "comfyui": "/prompt",
+    "horde": "/api/v2/generate/async",
+    "gemini": "/v1beta/models/m:generateContent",
+    "pollinations": "/image/a red fox in the snow",
+    "json": "/paint",
+}
+BACKENDS = ["sketch", "callable", "openai streaming", *PATHS]
+# Those whose image is a text within one JSON answer.
+TEXTUAL = ["sdapi", "openai", "gemini", "json"]
 
 
 def backend(name: str, url: str) -> Generator:
     """The adapter for a server at `url`."""
-    if name == "sdapi":
-        return SdapiGenerator(url, poll_interval_ms=0)
-    if name == "comfyui":
-        return ComfyUIGenerator(url, WORKFLOW, api_key="secret-key", poll_interval_ms=0)
-    return OpenAIImagesGenerator(url, model="m", api_key="secret-key")
+    key = "secret-key"
+    body = {"prompt": "%prompt%"}
+    kinds: dict[str, Callable[[], Generator]] = {
+        "sdapi": lambda: SdapiGenerator(url, poll_interval_ms=0),
+        "openai": lambda: OpenAIImagesGenerator(url, model="m", api_key=key),
+        "comfyui": lambda: ComfyUIGenerator(url, WORKFLOW, api_key=key, poll_interval_ms=0),
+        "horde": lambda: HordeGenerator(url, api_key=key, poll_interval_ms=0, submit_interval_ms=0),
+        "gemini": lambda: GeminiGenerator(url, model="m", api_key=key),
+        "pollinations": lambda: PollinationsGenerator(url, api_key=key),
+        "json": lambda: JSONGenerator(
+            f"{url}{PATHS['json']}", body=body, image="$.image", headers={"authorization": f"Bearer {key}"}
+        ),
+    }
+    return kinds[name]()
+
+
+def image_answer(name: str, image: object) -> object:
+    """The answer of a textual backend's server."""
+    answers: dict[str, object] = {
+        "sdapi": {"images": [image]},
+        "openai": {"data": [{"b64_json": image}]},
+        "gemini": {"candidates": [{"content": {"parts": [{"inlineData": {"data": image}}]}}]},
+        "json": {"image": image},
+    }
+    return answers[name]
 
 
 @dataclass
@@ -78,13 +114,28 @@ def case(request: pytest.FixtureRequest, web: WebServer, comfy: ComfyServer, png
         server.previews = [text, None, text]
         return backend("sdapi", web.url)
 
-    def openai(*, endless: bool) -> Generator:
+    def horde(*, endless: bool) -> Generator:
+        server = HordeServer(web, text)
+        server.endless, server.looked_at = endless, begun
+        server.states = [{"queue_position": 3}, {"queue_position": 1}, {"waiting": 0, "processing": 1}]
+        return backend("horde", web.url)
+
+    def openai_streaming(*, endless: bool) -> Generator:
+        OpenAIImagesServer(web, text)
         if endless:
             web.arrived = begun
             web.hold(PATHS["openai"])
+        return OpenAIImagesGenerator(web.url, model="m", partial_images=2)
+
+    def at_once_over_http(name: str, *, endless: bool) -> Generator:
+        if endless:
+            web.arrived = begun
+            web.hold(PATHS[name])
+        elif name == "pollinations":
+            web.answer(PATHS[name], Response(png, media_type="image/png"))
         else:
-            web.answer_json(PATHS["openai"], {"data": [{"b64_json": text}]})
-        return backend("openai", web.url)
+            web.answer_json(PATHS[name], image_answer(name, text))
+        return backend(name, web.url)
 
     def comfyui(*, endless: bool) -> Generator:
         comfy.previews = [png, png]
@@ -97,15 +148,27 @@ def case(request: pytest.FixtureRequest, web: WebServer, comfy: ComfyServer, png
             begun.set()
             return await super().generate(request, report)
 
-    return {
+    def over_http(name: str) -> Case:
+        return Case(
+            lambda: at_once_over_http(name, endless=False),
+            lambda: at_once_over_http(name, endless=True),
+            begun,
+        )
+
+    cases = {
         "sketch": Case(
             lambda: SketchGenerator(64, 64, steps=3), lambda: Signalling(64, 64, step_ms=10**9), begun
         ),
         "callable": Case(lambda: CallableGenerator(at_once), lambda: CallableGenerator(never), begun),
         "sdapi": Case(lambda: sdapi(endless=False), lambda: sdapi(endless=True), begun),
-        "openai": Case(lambda: openai(endless=False), lambda: openai(endless=True), begun),
+        "openai streaming": Case(
+            lambda: openai_streaming(endless=False), lambda: openai_streaming(endless=True), begun
+        ),
         "comfyui": Case(lambda: comfyui(endless=False), lambda: comfyui(endless=True), begun),
-    }[str(request.param)]
+        "horde": Case(lambda: horde(endless=False), lambda: horde(endless=True), begun),
+    }
+    name = str(request.param)
+    return cases.get(name) or over_http(name)
 
 
 async def test_it_is_a_generator_and_returns_an_image_file(case, request_for, progress):
@@ -185,11 +248,7 @@ async def test_moderation_is_told_from_other_bad_requests(name, web, request_for
     await generator.aclose()
 
 
-def image_answer(name: str, image: object) -> object:
-    return {"images": [image]} if name == "sdapi" else {"data": [{"b64_json": image}]}
-
-
-@pytest.mark.parametrize("name", ["sdapi", "openai"])
+@pytest.mark.parametrize("name", TEXTUAL)
 @pytest.mark.parametrize("broken", ["not base64!", 17, ["list"]])
 async def test_image_text_that_is_broken_is_not_an_image(name, broken, web, request_for, progress):
     web.answer_json(PATHS[name], image_answer(name, broken))
@@ -199,7 +258,7 @@ async def test_image_text_that_is_broken_is_not_an_image(name, broken, web, requ
     await generator.aclose()
 
 
-@pytest.mark.parametrize("name", ["sdapi", "openai"])
+@pytest.mark.parametrize("name", TEXTUAL)
 @pytest.mark.parametrize(
     "empty", [{}, {"images": [], "data": []}, {"images": None}, {"images": [""], "data": [{}]}]
 )
@@ -230,12 +289,13 @@ async def test_a_server_that_is_not_there_is_unavailable(name, request_for, prog
     await generator.aclose()
 
 
-@pytest.mark.parametrize("name", ["sdapi", "openai"])
+@pytest.mark.parametrize("name", TEXTUAL)
 async def test_hostile_prompts_reach_the_server_whole(name, web, png, request_for, progress):
     web.answer_json(PATHS[name], image_answer(name, base64.b64encode(png).decode()))
     generator = backend(name, web.url)
     for prompt in ("\x00 '\"<&> {{}} \n", "p" * 100_000, "🐉"):
         await generator.generate(request_for(prompt), progress)
         sent = [got for got in web.received if got.path == PATHS[name]][-1]
-        assert sent.json["prompt"] == prompt
+        told = sent.json["contents"][0]["parts"][0]["text"] if name == "gemini" else sent.json["prompt"]
+        assert told == prompt
     await generator.aclose()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import socket
 
@@ -205,6 +206,74 @@ async def test_keys_stay_out_of_errors_and_reprs(web):
     assert "***" in told
     for secret in (key, "hunter22", "abcdef"):
         assert secret not in told
+
+
+async def test_whatever_else_is_secret_stays_out_of_the_servers_words(web):
+    web.answer_json("/x", {"error": "no account for abcdefgh; try 123"}, 403)
+    client = HttpClient(web.url, secrets=("abcdefgh", "123"))
+    with pytest.raises(AuthFailed, match=r"no account for \*\*\*; try 123"):
+        await client.get_json("x")
+    await client.aclose()
+
+
+async def test_the_client_librarys_own_log_shows_no_query(web, caplog):
+    caplog.set_level(logging.DEBUG)
+    web.answer("/x", Response(b"x"))
+    client = HttpClient(web.url)
+    await client.get_bytes("x?key=abcdef")
+    await client.aclose()
+    # The stand-in server's own log is not ours.
+    logged = "\n".join(entry.getMessage() for entry in caplog.records if "uvicorn" not in entry.name)
+    assert f"HTTP Request: GET {web.url}/x " in logged
+    assert "abcdef" not in logged
+
+
+async def test_whatever_comes_is_fetched_with_its_media_type(web):
+    web.answer("/x", Response(b"PNG", media_type="image/png"))
+    web.answer_json("/y", {"a": 1})
+    client = HttpClient(web.url)
+    assert await client.fetch("GET", "x") == (f"{web.url}/x", "image/png", b"PNG")
+    answer = await client.fetch("POST", "y", ["list"])
+    assert (answer.media_type, await answer.json()) == ("application/json", {"a": 1})
+    await client.aclose()
+    assert [(got.method, got.body) for got in web.received] == [("GET", b""), ("POST", b'["list"]')]
+
+
+async def test_what_is_fetched_is_bounded_too(web):
+    web.answer("/x", Response(b"x" * 100))
+    client = HttpClient(web.url)
+    with pytest.raises(AnswerTooLarge):
+        await client.fetch("GET", "x", max_bytes=99)
+    await client.aclose()
+
+
+async def test_a_fetch_follows_redirects_where_nothing_was_sent(web):
+    web.answer("/x", RedirectResponse("/y"))
+    web.answer("/y", Response(b"y"))
+    client = HttpClient(web.url)
+    assert (await client.fetch("GET", "x")).data == b"y"
+    with pytest.raises(BadRequest, match="has moved"):
+        await client.fetch("POST", "x", {})
+    await client.aclose()
+
+
+async def test_a_path_that_says_too_much_is_shown_as_something_else(web):
+    client = HttpClient(web.url)
+    with pytest.raises(BadRequest) as caught:
+        await client.fetch("GET", "image/my%20diary?seed=1", shown="image/...")
+    await client.aclose()
+    assert str(caught.value) == f"{web.url}/image/... answered 404: Not Found"
+    assert web.received[0].raw_path == "/image/my%20diary"
+
+
+async def test_a_deletion_waits_for_the_status_only(web):
+    web.answer_json("/x", {}, 202)
+    client = HttpClient(web.url)
+    await client.delete("x")
+    with pytest.raises(BadRequest, match="404"):
+        await client.delete("y")
+    await client.aclose()
+    assert [got.method for got in web.received] == ["DELETE", "DELETE"]
 
 
 async def test_a_user_and_password_in_the_address_are_used(web):

@@ -14,8 +14,10 @@ from limner.errors import (
     AuthFailed,
     BackendError,
     BadRequest,
+    JobLost,
     Moderated,
     NoBalance,
+    QueueFull,
     RateLimited,
     Unavailable,
 )
@@ -37,6 +39,7 @@ NOW = datetime(2031, 5, 4, 12, 0, 0, tzinfo=UTC)
         (502, Unavailable),
         (503, Unavailable),
         (504, Unavailable),
+        (414, BadRequest),
         (418, BackendError),
     ],
 )
@@ -54,11 +57,98 @@ def test_the_status_decides_the_kind(status, kind):
         (400, "contentFilter", Moderated),
         (429, "insufficient_quota", NoBalance),
         (400, "billing_hard_limit_reached", NoBalance),
+        (429, "project_spend_limit_exceeded", NoBalance),
     ],
 )
 def test_a_code_says_more_than_the_status(status, code, kind):
     body = json.dumps({"error": {"message": "No.", "code": code, "type": "x"}}).encode()
     assert type(error_from_answer("here", status, {}, body, NOW)) is kind
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (400, {"message": "no", "rc": "CorruptPrompt"}, Moderated),
+        (403, {"message": "no", "rc": "KudosUpfront"}, NoBalance),
+        (429, {"message": "no", "rc": "TooManyPrompts"}, QueueFull),
+        (400, {"message": "no", "rc": "MaintenanceMode"}, Unavailable),
+        (404, {"message": "no", "rc": "RequestNotFound"}, JobLost),
+        (404, {"message": "no", "rc": "WorkerNotFound"}, BadRequest),
+        (400, {"error": {"message": "no", "code": "BAD_REQUEST", "type": "safety_error"}}, Moderated),
+    ],
+)
+def test_a_code_is_found_wherever_the_service_puts_it(status, body, kind):
+    assert type(error_from_answer("here", status, {}, json.dumps(body).encode(), NOW)) is kind
+
+
+def google(
+    message: str = "No.", code: int = 429, status: str = "RESOURCE_EXHAUSTED", *details: object
+) -> dict[str, dict[str, object]]:
+    return {"error": {"code": code, "message": message, "status": status, "details": list(details)}}
+
+
+def quota(quota_id: str, value: str = "15") -> dict[str, object]:
+    violation = {"quotaMetric": "generate_requests", "quotaId": quota_id, "quotaValue": value}
+    return {"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [violation]}
+
+
+def retry_in(delay: object) -> dict[str, object]:
+    return {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay}
+
+
+MINUTE, DAY = "GenerateRequestsPerMinutePerProjectPerModel", "GenerateRequestsPerDayPerProjectPerModel"
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "pause_ms"),
+    [
+        (
+            google("Slow down.", 429, "RESOURCE_EXHAUSTED", quota(MINUTE), retry_in("37s")),
+            RateLimited,
+            37_000,
+        ),
+        (google("x", 429, "RESOURCE_EXHAUSTED", retry_in("22.991448336s")), RateLimited, 22_992),
+        ([google("x", 429, "RESOURCE_EXHAUSTED", retry_in("1s"))], RateLimited, 1000),
+        (google("Please retry in 5.5s."), RateLimited, 5500),
+        (google("Please retry in 831.2ms."), RateLimited, 832),
+        (google("Resource has been exhausted (e.g. check quota)."), RateLimited, None),
+        (google("x", 429, "RESOURCE_EXHAUSTED", retry_in("soon"), retry_in(3)), RateLimited, None),
+        (google("x", 429, "RESOURCE_EXHAUSTED", quota(MINUTE), quota(DAY), retry_in("9s")), NoBalance, 9000),
+        (google("x", 429, "RESOURCE_EXHAUSTED", quota(MINUTE, "0"), retry_in("9s")), NoBalance, 9000),
+        (google("Quota exceeded for metric: requests, limit: 0, model: m"), NoBalance, None),
+        (google("Your prepayment credits are depleted."), NoBalance, None),
+        (google("Your project has exceeded its monthly spending cap."), NoBalance, None),
+    ],
+)
+def test_googles_limits_are_told_from_an_account_that_has_run_dry(body, kind, pause_ms):
+    error = error_from_answer("here", 429, {}, json.dumps(body).encode(), NOW)
+    assert type(error) is kind
+    assert error.retry_after_ms == pause_ms
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (400, google("Bad key.", 400, "INVALID_ARGUMENT", {"reason": "API_KEY_INVALID"}), AuthFailed),
+        (400, google("Bad field.", 400, "INVALID_ARGUMENT", {"reason": "ELSE"}, "odd"), BadRequest),
+        (400, google("This API is only accessible to billed users.", 400, "INVALID_ARGUMENT"), NoBalance),
+        (400, google("No free tier here. Please enable billing.", 400, "FAILED_PRECONDITION"), NoBalance),
+        (403, google("No.", 403, "PERMISSION_DENIED", {"reason": "BILLING_DISABLED"}), NoBalance),
+        (403, google("No.", 403, "PERMISSION_DENIED"), AuthFailed),
+        (404, google("No such model.", 404, "NOT_FOUND"), BadRequest),
+        (500, google("Internal.", 500, "INTERNAL"), BackendError),
+        (503, google("Overloaded.", 503, "UNAVAILABLE"), Unavailable),
+    ],
+)
+def test_googles_reasons_say_more_than_its_statuses(status, body, kind):
+    error = error_from_answer("here", status, {}, json.dumps(body).encode(), NOW)
+    assert type(error) is kind
+    assert str(error) == f"here answered {status}: {body['error']['message']}"
+
+
+def test_a_pause_in_the_headers_goes_before_one_in_the_body():
+    body = json.dumps(google("x", 429, "RESOURCE_EXHAUSTED", retry_in("37s"))).encode()
+    assert error_from_answer("here", 429, {"retry-after": "2"}, body, NOW).retry_after_ms == 2000
 
 
 @pytest.mark.parametrize(
@@ -143,7 +233,20 @@ def test_no_body_makes_the_translation_fail(body):
             st.lists(x)
             | st.dictionaries(
                 st.sampled_from(
-                    ["error", "detail", "errors", "message", "code", "type", "loc", "msg", "node_errors"]
+                    [
+                        *(
+                            "error",
+                            "detail",
+                            "errors",
+                            "message",
+                            "code",
+                            "type",
+                            "loc",
+                            "msg",
+                            "node_errors",
+                        ),
+                        *("rc", "status", "details", "violations", "quotaId", "reason", "retryDelay"),
+                    ]
                 ),
                 x,
             )
@@ -183,3 +286,24 @@ def test_the_pause_asked_for_is_understood_as_seconds_milliseconds_or_a_date(hea
 def test_the_pause_reaches_the_error():
     error = error_from_answer("here", 429, {"retry-after": "2"}, b"", NOW)
     assert error.retry_after_ms == 2000
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        ({"code": "moderation_blocked", "message": "safety_violations=[sexual]"}, Moderated),
+        ({"code": None, "message": "Your request was rejected by our safety system."}, Moderated),
+        ({"code": None, "message": "Streaming must have non-zero partial images."}, BadRequest),
+        ({"code": "invalid_size", "message": "Sizes pass no moderation."}, BadRequest),
+    ],
+)
+def test_a_refused_prompt_is_told_from_a_wrong_parameter_of_the_same_type(error, kind):
+    body = json.dumps({"error": {"type": "image_generation_user_error", **error}}).encode()
+    assert type(error_from_answer("here", 400, {}, body, NOW)) is kind
+
+
+def test_the_words_of_koboldcpp_are_found_in_its_detail():
+    body = b'{"detail": {"msg": "Server is busy; please try again later.", "type": "service_unavailable"}}'
+    error = error_from_answer("here", 503, {}, body, NOW)
+    assert type(error) is Unavailable
+    assert str(error) == "here answered 503: Server is busy; please try again later."

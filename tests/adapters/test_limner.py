@@ -16,9 +16,17 @@ from limner.adapters.journal_memory import MemoryJournal
 from limner.adapters.limner import Limner
 from limner.adapters.message_sqlite import SQLiteMessageStore
 from limner.adapters.sketch import SketchGenerator
-from limner.errors import AlreadyRunning, InvalidPattern, InvalidSetting, LimnerError, NotRunning
+from limner.errors import (
+    AlreadyRunning,
+    InvalidPattern,
+    InvalidSetting,
+    JournalInUse,
+    LimnerError,
+    NotRunning,
+)
 from limner.states.limiter import Limits
 from limner.text import MARKDOWN
+from limner.workflows.recovery import RecoveryReport
 from tests.studio import FakeInspector, ScriptedStore, Studio, tag
 from tests.support import FakeImageStore, FakePainter, png, settle
 
@@ -290,6 +298,54 @@ async def test_a_data_folder_that_is_not_there_yet_is_made(tmp_path: Path):
         async for _ in own.illustrate("m", [tag("a cat")]):
             pass
         assert len((await own.finished("m")).placed) == 1
+
+
+# --- a journal of its own
+
+
+async def test_the_journal_is_a_file_in_the_data_folder_unless_another_is_named(tmp_path: Path):
+    parts: dict[str, Any] = {
+        "generator": FakePainter(),
+        "store": ScriptedStore(),
+        "images": FakeImageStore(),
+        "inspector": FakeInspector(),
+        "data_dir": tmp_path / "data",
+    }
+    async with Limner(**parts):
+        pass
+    assert (tmp_path / "data" / "journal.sqlite3").is_file()
+    for named in (tmp_path / "a.sqlite3", str(tmp_path / "b.sqlite3")):
+        async with Limner(**parts, journal=named):
+            pass
+        assert Path(named).is_file()
+
+
+async def test_a_second_limner_on_one_journal_is_told_so_by_a_plain_error(tmp_path: Path):
+    async with made(journal=tmp_path / "journal.sqlite3"):
+        with pytest.raises(JournalInUse, match="in use by process"):
+            async with made(journal=tmp_path / "journal.sqlite3"):
+                raise AssertionError("it must not get in")
+    async with made(journal=tmp_path / "journal.sqlite3") as limner:
+        assert limner.recovered == RecoveryReport()
+
+
+async def test_one_limner_can_be_entered_again_and_finds_its_sessions(tmp_path: Path):
+    limner = made(journal=tmp_path / "journal.sqlite3", store=ScriptedStore({"m": tag("a cat")}))
+    async with limner:
+        await limner.seal("m")
+        result = await limner.finished("m")
+    async with limner:
+        assert limner.recovered.finished == 1
+        assert await limner.finished("m") == result
+
+
+@pytest.mark.parametrize(
+    ("setting", "match"),
+    [({"durability": "maybe"}, "durability must be"), ({"journal_in_use": "share"}, "in_use must be")],
+)
+def test_a_journal_setting_that_cannot_be_meant_is_refused_at_once(setting: dict[str, Any], match: str):
+    with pytest.raises(InvalidSetting, match=match):
+        Limner(FakePainter(), **setting)
 
 
 # --- looking around

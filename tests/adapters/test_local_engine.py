@@ -351,10 +351,13 @@ async def test_what_stands_behind_a_refused_request_is_handled_without_it():
 async def test_a_timer_whose_step_was_not_committed_fires_again():
     async with running() as bench:
         await bench.engine.post("m", CLICK)
-        bench.journal.errors = [StorageError("disk full")]
+        bench.journal.errors = [StorageError("disk full")] * 2
         await bench.tick(2_000)
         assert [session.state for session in bench.engine.live_sessions()] == ["debouncing"]
         await bench.tick(0)
+        assert len(bench.journal.errors) == 1, "it is not tried again before the pause is over"
+        await bench.tick(100)
+        await bench.tick(200)
         assert [session.state for session in bench.engine.live_sessions()] == ["draining"]
         assert [step.session.state for step in bench.steps] == ["debouncing", "draining"]
 

@@ -247,3 +247,14 @@ async def test_a_stream_that_was_never_begun_costs_nothing(web):
 def test_a_chat_without_a_model_is_refused_at_once():
     with pytest.raises(InvalidSetting, match="model"):
         stream_chat("http://host", "", "x")
+
+
+@pytest.mark.parametrize("media_type", ["text/event-stream", "application/json"])
+async def test_the_key_is_in_no_error_that_comes_with_status_200(web, media_type):
+    told = '{"error": {"message": "Incorrect API key provided: sk-secret."}}'
+    web.answer(
+        PATH, answer((told if media_type.endswith("json") else f"data: {told}\n\n").encode(), media_type)
+    )
+    with pytest.raises(BackendError, match=r"provided: \*\*\*") as caught:
+        await tokens_of(web.url, api_key="sk-secret")
+    assert "sk-secret" not in str(caught.value)

@@ -27,17 +27,19 @@ async def generated(url: str, request, **settings) -> bytes:
 
 async def test_the_request_says_what_was_set_and_carries_the_key(web, png, request_for):
     web.answer_json(PATH, {"data": [{"b64_json": base64.b64encode(png).decode()}]})
-    settings = {"api_key": " sk-test\n", "size": "1024x1024", "quality": "low"}
+    chosen = {
+        "size": "1024x1024",
+        "quality": "low",
+        "background": "transparent",
+        "output_format": "webp",
+        "output_compression": 80,
+        "moderation": "low",
+    }
+    settings = {"api_key": " sk-test\n", **chosen}
     assert await generated(web.url, request_for("a fox"), **settings) == png
     await generated(web.url, request_for("a fox"), model="dall-e-3")
     first, second = web.received
-    assert first.json == {
-        "model": "gpt-image-1",
-        "n": 1,
-        "prompt": "a fox",
-        "size": "1024x1024",
-        "quality": "low",
-    }
+    assert first.json == {"model": "gpt-image-1", "n": 1, "prompt": "a fox", **chosen}
     assert first.headers["authorization"] == "Bearer sk-test"
     assert second.json == {"model": "dall-e-3", "n": 1, "prompt": "a fox", "response_format": "b64_json"}
     assert "authorization" not in second.headers
@@ -86,6 +88,21 @@ async def test_an_error_that_comes_with_status_200_is_an_error(web, request_for)
     web.answer_json(PATH, {"error": {"message": "busy", "code": "rate_limit_exceeded"}})
     with pytest.raises(RateLimited, match="busy"):
         await generated(web.url, request_for())
+
+
+async def test_the_key_is_not_in_an_error_that_comes_with_status_200(web, request_for):
+    web.answer_json(PATH, {"error": {"message": "Incorrect API key provided: sk-secret."}})
+    with pytest.raises(BackendError, match=r"provided: \*\*\*") as caught:
+        await generated(web.url, request_for(), api_key="sk-secret")
+    assert "sk-secret" not in str(caught.value)
+
+
+async def test_the_exact_pause_goes_before_the_rounded_one(web, request_for):
+    pauses = {"retry-after-ms": "250", "retry-after": "1"}
+    web.answer_json(PATH, {"error": {"message": "slow down"}}, 429, pauses)
+    with pytest.raises(RateLimited) as caught:
+        await generated(web.url, request_for())
+    assert caught.value.retry_after_ms == 250
 
 
 @pytest.mark.parametrize("answer", [[], "x", None, {"data": "x"}, {"data": [None]}, {"data": [{"url": 3}]}])

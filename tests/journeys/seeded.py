@@ -11,10 +11,13 @@ from __future__ import annotations
 import asyncio
 import heapq
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import anyio
+import anyio.lowlevel
+import anyio.to_thread
 import trio._core._run as trio_run
 from trio.testing import MockClock
 
@@ -71,6 +74,37 @@ def run_seeded(backend: str, seed: int, scenario: Callable[[int], Awaitable[Any]
         return anyio.run(scenario, seed, backend=backend, backend_options=options)
     finally:
         trio_run._ALLOW_DETERMINISTIC_SCHEDULING = False  # type: ignore[misc]
+
+
+@contextmanager
+def threads_inline() -> Iterator[None]:
+    """Run on the loop what would run in a worker thread, where others get their turn before and after it.
+
+    For code that works in threads, such as all that is on SQLite; a thread would run in real time.
+    """
+
+    async def run_sync(
+        work: Callable[..., Any],
+        *args: Any,
+        abandon_on_cancel: bool = False,
+        cancellable: bool | None = None,
+        limiter: anyio.CapacityLimiter | None = None,
+    ) -> Any:
+        await anyio.lowlevel.checkpoint()
+        with anyio.CancelScope(shield=not abandon_on_cancel):
+            async with limiter or nullcontext():
+                await anyio.lowlevel.checkpoint()
+                result = work(*args)
+                await anyio.lowlevel.checkpoint()
+                return result
+
+    threads: Any = anyio.to_thread
+    in_thread = threads.run_sync
+    threads.run_sync = run_sync
+    try:
+        yield
+    finally:
+        threads.run_sync = in_thread
 
 
 def virtual_milliseconds() -> int:

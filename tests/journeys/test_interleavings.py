@@ -22,7 +22,7 @@ from limner.adapters.journal_memory import MemoryJournal
 from limner.adapters.limner import Limner
 from limner.adapters.message_memory import MemoryMessageStore
 from limner.errors import CallerError, Moderated, StorageError, Unavailable
-from limner.states import Command, InsertImages, Session, is_final
+from limner.states import PROCESS_RESTARTED, Command, InsertImages, Session, is_final
 from limner.states.message import Step
 from limner.states.outcome import Result, result_of
 from limner.text import find_images
@@ -144,25 +144,33 @@ class Store(MemoryMessageStore):
 class Witness:
     """Writes down what the engine commits."""
 
-    def __init__(self, limner: Limner) -> None:
+    def __init__(self) -> None:
         self.inserts: Counter[tuple[str, int]] = Counter()
         self.results: list[Result] = []
         self.after_cancel: list[str] = []
+        self.restarts = 0
         self._ended: set[str] = set()
-        self._manager = limner.manager
-        self._inner = limner.manager.committed
-        limner.manager.committed = self.committed  # type: ignore[method-assign]
+
+    def watch(self, limner: Limner) -> None:
+        """Look at what this one commits from now on."""
+        inner = limner.manager.committed
+
+        def committed(step: Step) -> None:
+            self.committed(step)
+            inner(step)
+
+        limner.manager.committed = committed  # type: ignore[method-assign]
 
     def committed(self, step: Step) -> None:
+        self.restarts += step.event is PROCESS_RESTARTED
         for command in step.commands:
             if isinstance(command, InsertImages):
-                self.inserts[step.session.id, step.session.batch] += 1
+                self.inserts[step.session.id, step.session.batch] += not command.may_be_written
                 if step.session.id in self._ended:
                     self.after_cancel.append(step.session.id)
         if is_final(step.session):
             self._ended.add(step.session.id)
             self.results.append(result_of(step.session))
-        self._inner(step)
 
 
 def story(dice: random.Random) -> str:
@@ -248,14 +256,12 @@ def nothing_planted(limner: Limner, store: Store) -> None:
     """The code as it is."""
 
 
-async def scenario(seed: int, plant: Callable[[Limner, Store], None] = nothing_planted) -> None:
-    dice = Dice(seed)
-    store, painter, images = Store(dice), Painter(dice), Images(dice)
-    limner = Limner(
+def a_limner(dice: Dice, painter: Painter, store: Store, images: Images, journal: MemoryJournal) -> Limner:
+    return Limner(
         painter,
         store=store,
         images=images,
-        journal=MemoryJournal(),
+        journal=journal,
         inspector=Inspector(),
         max_concurrent=dice.of("limits").randint(1, 4),
         max_per_message=2,
@@ -264,8 +270,15 @@ async def scenario(seed: int, plant: Callable[[Limner, Store], None] = nothing_p
         clock=virtual_milliseconds,
         shutdown_timeout_ms=3_600_000,
     )
+
+
+async def scenario(seed: int, plant: Callable[[Limner, Store], None] = nothing_planted) -> None:
+    dice = Dice(seed)
+    store, images = Store(dice), Images(dice)
+    limner = a_limner(dice, Painter(dice), store, images, MemoryJournal())
     plant(limner, store)
-    witness = Witness(limner)
+    witness = Witness()
+    witness.watch(limner)
     with structlog.testing.capture_logs() as logs:
         await play(limner, store, dice)
     late = sum(entry["event"] == "image_came_too_late" for entry in logs)
@@ -277,20 +290,29 @@ async def scenario(seed: int, plant: Callable[[Limner, Store], None] = nothing_p
 
 async def play(limner: Limner, store: Store, dice: Dice) -> None:
     async with limner:
-        async with anyio.create_task_group() as tasks:
-            for number in range(dice.of("messages").randint(1, 3)):
-                message_id = f"m{number}"
-                tasks.start_soon(one_message, limner, store, message_id, dice.of(message_id))
-                tasks.start_soon(edit, store, message_id, dice.of(f"edit {message_id}"))
-                tasks.start_soon(meddle, limner, store, message_id, dice.of(f"meddle {message_id}"))
-        # Every session ends by itself, in bounded time.
-        with anyio.fail_after(3_600):
-            while sessions := limner.sessions():
-                await limner.finished(sessions[0].message_id)
-                await anyio.lowlevel.checkpoint()
-        await anyio.sleep(60)  # what was aborted may still be storing a picture that was just painted
-        assert limner.manager.processor.running == 0
-        assert limner.manager.processor.waiting == 0
+        await talk(limner, store, dice)
+        await come_to_an_end(limner)
+
+
+async def talk(limner: Limner, store: Store, dice: Dice) -> None:
+    """Everything that a chat server and its users do."""
+    async with anyio.create_task_group() as tasks:
+        for number in range(dice.of("messages").randint(1, 3)):
+            message_id = f"m{number}"
+            tasks.start_soon(one_message, limner, store, message_id, dice.of(message_id))
+            tasks.start_soon(edit, store, message_id, dice.of(f"edit {message_id}"))
+            tasks.start_soon(meddle, limner, store, message_id, dice.of(f"meddle {message_id}"))
+
+
+async def come_to_an_end(limner: Limner) -> None:
+    """Every session ends by itself, in bounded time."""
+    with anyio.fail_after(3_600):
+        while sessions := limner.sessions():
+            await limner.finished(sessions[0].message_id)
+            await anyio.lowlevel.checkpoint()
+    await anyio.sleep(60)  # what was aborted may still be storing a picture that was just painted
+    assert limner.manager.processor.running == 0
+    assert limner.manager.processor.waiting == 0
 
 
 async def judge(store: Store, witness: Witness) -> None:
@@ -340,6 +362,72 @@ def run_all(backend: str, seeds: Iterable[int], one: Scenario) -> None:
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_whatever_the_order_nothing_is_lost_or_written_twice(backend: str) -> None:
     run_all(backend, (*REGRESSIONS, *range(SEEDS)), scenario)
+
+
+# --- processes that die
+
+
+async def mortal(seed: int, reborn: Callable[[Limner], None] = lambda limner: None) -> int:
+    """The same, but the process dies a few times, and each time the next one takes over. Counts restarts."""
+    dice = Dice(seed)
+    store, painter, images, journal = Store(dice), Painter(dice), Images(dice), MemoryJournal()
+    witness, fate = Witness(), dice.of("death")
+    for life in range(fate.randint(1, 4)):
+        limner = a_limner(dice, painter, store, images, journal)
+        witness.watch(limner)
+        if life:
+            reborn(limner)
+        # Leaving the block by being cancelled finishes nothing; a process that dies does not, either.
+        with anyio.move_on_after(fate.choice([0.01, 0.2, 1, 2, 2.5, 5, 40, 130])):
+            async with limner:
+                await talk(limner, store, dice)
+                await come_to_an_end(limner)
+        await anyio.sleep(fate.choice([0, 1, 200, 4_000]))
+    limner = a_limner(dice, painter, store, images, journal)
+    witness.watch(limner)
+    reborn(limner)
+    async with limner:
+        await come_to_an_end(limner)
+    assert (await journal.open()).live == ()
+    assert store.image_writes <= sum(witness.inserts.values()), "a write that nobody commanded"
+    await judge(store, witness)
+    return witness.restarts
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_wherever_the_process_dies_nothing_is_lost_or_written_twice(backend: str) -> None:
+    restarts = 0
+
+    async def count(seed: int) -> None:
+        nonlocal restarts
+        restarts += await mortal(seed)
+
+    run_all(backend, range(SEEDS), count)
+    assert restarts > SEEDS / 2, "hardly anything was left behind, so hardly anything was tested"
+
+
+def forget_what_was_left(limner: Limner) -> None:
+    engine: Any = limner.manager.engine
+    opened = engine.open
+
+    async def forgetful() -> Any:
+        contents = await opened()
+        engine._taken_over = engine._taken_over[1:]
+        return contents
+
+    engine.open = forgetful
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_the_seeds_find_a_session_that_is_forgotten_by_the_next_process(backend: str) -> None:
+    async def planted(seed: int) -> None:
+        await mortal(seed, forget_what_was_left)
+
+    with pytest.raises(AssertionError, match=f"on {backend}"):
+        run_all(backend, range(SEEDS), planted)
+
+
+# --- faults that are planted to be found
 
 
 def forget_versions(limner: Limner, store: Store) -> None:

@@ -36,8 +36,8 @@ from limner.states import (
     TimerKind,
 )
 from limner.states.compiler import StrictChart
+from limner.states.draft import SessionDraft
 from limner.states.prompt import PromptDraft, may_begin_again, may_retry
-from limner.states.session import SessionDraft
 from limner.states.table import Table
 from tests.states.story import LASTING, PASSING, click, found
 

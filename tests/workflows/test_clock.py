@@ -199,3 +199,34 @@ async def test_the_running_alarm_rings_at_once_when_an_earlier_deadline_is_repor
         await settle()
         assert rung == [("source", 0)]
         tasks.cancel_scope.cancel()
+
+
+# --- a journal that is ahead of the clock
+
+
+def test_the_clock_goes_on_from_a_later_moment_at_its_own_pace(clocks: Clocks):
+    alarm = Alarm(WallClock())
+    alarm.not_before(START + 60_000)
+    assert alarm.clock() == START + 60_000
+    clocks.pass_time(500)
+    assert alarm.clock() == START + 60_500
+    clocks.pass_time(120_000)
+    clocks.wall += 1_000_000  # and follows the wall clock again once that is ahead
+    assert alarm.clock() == clocks.wall
+
+
+def test_an_earlier_moment_changes_nothing(clocks: Clocks):
+    alarm = Alarm(WallClock())
+    alarm.not_before(START - 60_000)
+    assert alarm.clock() == START
+
+
+def test_a_clock_of_the_hosts_stands_still_until_it_has_caught_up():
+    clock = ManualClock(1_000)
+    alarm = Alarm(clock)
+    alarm.not_before(5_000)
+    assert alarm.clock() == 5_000
+    clock.tick(3_000)
+    assert alarm.clock() == 5_000
+    clock.tick(3_000)
+    assert alarm.clock() == 7_000

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import anyio
+import anyio.lowlevel
 import pytest
 from structlog.testing import capture_logs
 
+from limner.adapters.journal_memory import MemoryJournal
+from limner.adapters.limner import Limner
 from limner.errors import (
     AnswerTooLarge,
     AuthFailed,
@@ -19,9 +22,17 @@ from limner.errors import (
     StorageError,
     Unavailable,
 )
+from limner.states import GenerationSucceeded
 from limner.workflows.host import STORE_TIME_LIMIT_MS
-from limner.workflows.ports import Capabilities, GenerationRequest, ImageInfo, ProgressCallback
+from limner.workflows.ports import (
+    Capabilities,
+    GenerationRequest,
+    ImageInfo,
+    JournalRecord,
+    ProgressCallback,
+)
 from limner.workflows.progress import PromptProgress, Thumbnail
+from limner.workflows.session_manager import LAST_WORDS_MS
 from tests.journeys.seeded import run_seeded, virtual_milliseconds
 from tests.studio import FakeInspector, ScriptedStore, Studio, split, tag
 from tests.support import FakeImageStore, FakePainter, png, settle
@@ -395,7 +406,7 @@ async def test_closing_cancels_the_painters_calls_and_starts_no_other():
     assert studio.painter.prompts == ["a cat"]
 
 
-async def test_closing_while_an_image_is_stored_lets_it_be_stored_and_says_so():
+async def test_closing_while_an_image_is_stored_lets_it_be_stored_and_recorded_for_the_next_process():
     class Slow(FakeImageStore):
         def __init__(self) -> None:
             super().__init__()
@@ -405,21 +416,56 @@ async def test_closing_while_an_image_is_stored_lets_it_be_stored_and_says_so():
             await self.gate.wait()
             return await super().put(data, media_type)
 
-    images = Slow()
-    studio = Studio(images=images)
-    with capture_logs() as logs:
-        async with anyio.create_task_group() as tasks, studio:
-            async for _ in studio.limner.illustrate("m", [tag("a cat")]):
-                pass
+    images, store, journal = Slow(), ScriptedStore(), MemoryJournal()
+    studio = Studio(images=images, store=store, journal=journal)
+    async with anyio.create_task_group() as tasks, studio:
+        async for _ in studio.limner.illustrate("m", [tag("a cat")]):
+            pass
+        await settle()
+
+        async def later() -> None:
             await settle()
+            images.gate.set()
 
-            async def later() -> None:
-                await settle()
-                images.gate.set()
-
-            tasks.start_soon(later)
+        tasks.start_soon(later)
     assert len(images.images) == 1
-    assert "image_came_too_late" in [entry["event"] for entry in logs]
+    # The write was not begun any more; the next process finds it commanded.
+    assert [session.state for session in (await journal.open()).live] == ["inserting"]
+    assert store.image_writes("m") == []
+    async with Studio(images=images, store=store, journal=journal) as after:
+        assert len((await after.limner.finished("m")).placed) == 1
+        assert after.painter.requests == []
+    assert len(store.image_writes("m")) == 1
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_journal_that_cannot_be_written_does_not_hold_up_the_end(backend: str):
+    class Full(MemoryJournal):
+        async def append(self, records: Sequence[JournalRecord]) -> None:
+            await anyio.lowlevel.checkpoint()
+            if any(isinstance(record.event, GenerationSucceeded) for record in records):
+                raise StorageError("disk full")
+            await super().append(records)
+
+    async def scenario(seed: int) -> int:
+        store, journal = ScriptedStore(), Full()
+        async with Limner(
+            FakePainter(),
+            store=store,
+            images=FakeImageStore(),
+            inspector=FakeInspector(),
+            journal=journal,
+            clock=virtual_milliseconds,
+            shutdown_timeout_ms=0,
+        ) as limner:
+            async for _ in limner.illustrate("m", [tag("a cat")]):
+                pass
+            await anyio.sleep(1)
+            start = virtual_milliseconds()
+        assert [session.state for session in (await journal.open()).live] == ["draining"]
+        return virtual_milliseconds() - start
+
+    assert run_seeded(backend, 1, scenario) == LAST_WORDS_MS
 
 
 async def test_a_stopped_processor_wants_no_waking():

@@ -6,14 +6,16 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from limner.errors import UnknownImage
+from limner.states import Image, PlacedImage, Prompt, Session, SessionKind, SessionSettings
 from limner.text import compile_patterns
+from limner.workflows.ports import Engine
 from limner.workflows.prompts import PromptRegistry, prompt_id, seed_of
 from tests.studio import tag
 
@@ -184,3 +186,77 @@ def test_a_message_can_be_forgotten():
     registry.keep_image("m", "a cat", 0, "1.png")
     registry.forget(["m", "never known"])
     assert registry.get_prompt_for_image("m", "1.png") is None
+
+
+# --- what an earlier process knew
+
+
+class Past:
+    """An engine that only remembers; counts how often it is asked."""
+
+    def __init__(self, *sessions: Session) -> None:
+        self.sessions = sessions
+        self.asked = 0
+
+    async def past_sessions(self, message_id: str) -> list[Session]:
+        self.asked += 1
+        return [session for session in self.sessions if session.message_id == message_id]
+
+
+def replaced(old: str, new: str, session_id: str = "s", batch: int = 1) -> Session:
+    """A session that has put `new` in the place of `old`."""
+    prompt = Prompt(
+        f"{session_id}.1",
+        prompt_id("m", "a cat", 0),
+        "a cat",
+        0,
+        batch,
+        "completed",
+        image=Image(new),
+        placed=PlacedImage(f"{session_id}.1", new, old),
+    )
+    return Session(
+        session_id, "m", SessionKind.REGENERATION, SessionSettings(), 0, "done", {prompt.id: prompt}
+    )
+
+
+@pytest.mark.anyio
+async def test_images_and_their_successors_are_recalled_from_past_sessions():
+    registry = PromptRegistry()
+    await registry.recall("m", as_engine(Past(replaced("a.png", "b.png"), replaced("b.png", "c.png", "t"))))
+    assert registry.successor_of("m", "a.png") == "c.png"
+    node = registry.get_prompt_for_image("m", "b.png")
+    assert node is not None
+    assert (node.text, node.images) == ("a cat", ["b.png", "c.png"])
+
+
+@pytest.mark.anyio
+async def test_an_address_that_an_earlier_process_gave_away_is_not_given_away_again():
+    registry = PromptRegistry()
+    assert registry.unique_url("m", "b.png") == "b.png"
+    await registry.recall("m", as_engine(Past(replaced("a.png", "b.png"))))
+    assert registry.unique_url("m", "b.png") == "b.png#2"
+
+
+@pytest.mark.anyio
+async def test_what_is_known_already_is_newer_than_what_is_recalled():
+    registry = PromptRegistry()
+    registry.link_successor("m", "a.png", "new.png")
+    await registry.recall("m", as_engine(Past(replaced("a.png", "old.png"))))
+    assert registry.successor_of("m", "a.png") == "new.png"
+
+
+@pytest.mark.anyio
+async def test_a_message_is_recalled_once_and_again_when_it_was_dropped_meanwhile():
+    registry, past = PromptRegistry(), Past(replaced("a.png", "b.png"))
+    for _ in range(3):
+        await registry.recall("m", as_engine(past))
+    assert past.asked == 1
+    registry.forget(["m"])
+    await registry.recall("m", as_engine(past))
+    assert past.asked == 2
+    assert registry.successor_of("m", "a.png") == "b.png"
+
+
+def as_engine(past: Past) -> Engine:
+    return cast("Engine", past)

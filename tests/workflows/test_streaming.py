@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
 
 import anyio
@@ -22,6 +22,9 @@ from limner.errors import (
     VersionConflict,
 )
 from limner.text import strip_illustrations
+from limner.workflows.ports import JournalRecord
+from limner.workflows.streaming import JOURNAL_PATIENCE_MS
+from tests.journeys.seeded import run_seeded, virtual_milliseconds
 from tests.studio import FakeInspector, ScriptedStore, Studio, split, tag
 from tests.support import FakeImageStore, FakePainter, settle
 
@@ -567,6 +570,23 @@ async def test_a_new_stream_passes_its_text_at_once_and_is_illustrated_after_the
         await tokens.aclose()
 
 
+async def test_a_new_text_that_is_final_before_the_write_before_it_has_ended_is_saved_and_illustrated():
+    async with Studio(store=ScriptedStore({"m": tag("a cat")})) as studio:
+        studio.store.hold_writes()
+        await studio.limner.seal("m")
+        await settle()
+        assert studio.state("m") == "inserting"
+        stream = await studio.limner.manager.start_streaming_session("m")
+        stream.feed(f"next {tag('a dog')}")
+        stream.seal_soon()
+        await settle()
+        studio.store.release()
+        await settle()
+        result = await studio.limner.finished("m")
+        assert [result.prompts[image.prompt_id] for image in result.placed] == ["a dog"]
+        assert strip_illustrations(await studio.text("m")) == f"next {tag('a dog')}"
+
+
 async def first(tokens: AsyncIterator[str], count: int) -> AsyncIterator[str]:
     for _ in range(count):
         yield await anext(tokens)
@@ -684,3 +704,42 @@ async def test_outside_of_its_block_nothing_begins():
     )
     with pytest.raises(NotRunning):
         await limner.observe("m", STORY)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_journal_that_cannot_be_written_keeps_no_reader_waiting_and_the_seal_is_not_lost(backend: str):
+    class Full(MemoryJournal):
+        full = False
+
+        async def append(self, records: Sequence[JournalRecord]) -> None:
+            await anyio.lowlevel.checkpoint()
+            if self.full:
+                raise StorageError("disk full")
+            await super().append(records)
+
+    async def scenario(seed: int) -> None:
+        journal, store = Full(), ScriptedStore()
+        async with Limner(
+            FakePainter(),
+            store=store,
+            images=FakeImageStore(),
+            inspector=FakeInspector(),
+            journal=journal,
+            clock=virtual_milliseconds,
+        ) as limner:
+            start = virtual_milliseconds()
+            pieces = limner.illustrate("m", ["a cat: ", tag("a cat")])
+            await anext(pieces)
+            await anext(pieces)
+            journal.full = True
+            with pytest.raises(StorageError, match="wait for the journal to be writable"):
+                await anext(pieces)
+            assert virtual_milliseconds() - start == JOURNAL_PATIENCE_MS
+            stored = await store.read("m")
+            assert stored is not None
+            assert stored.text == f"a cat: {tag('a cat')}"
+            journal.full = False
+            result = await limner.finished("m")
+            assert len(result.placed) == 1
+
+    run_seeded(backend, 1, scenario)

@@ -137,7 +137,8 @@ class ComfyUIGenerator:
             if end.failure is not None:
                 raise end.failure
         except anyio.get_cancelled_exc_class():
-            await self._withdraw(job)
+            if not request.keeps_job():
+                await self._withdraw(job)
             raise
         except BackendError as failure:
             await self._withdraw(job)
@@ -326,7 +327,7 @@ class ComfyUIGenerator:
         whose = f"node {self._output_node}" if self._output_node is not None else "the workflow"
         why = job.faults or job.messages.remark
         words = f"{self._client.base_url}: {whose} has put out {what}{f' ({why})' if why else ''}"
-        raise NoImage(self._client.redacted(words))
+        raise NoImage(self._client.without_secrets(words))
 
     async def _fetched(self, file: OutputFile) -> bytes:
         try:
@@ -343,7 +344,7 @@ class ComfyUIGenerator:
 
     def _told(self, failure: BackendError, *, resumed: bool) -> BackendError:
         """The failure as it is raised: without keys, and of a kind that says what to do."""
-        words = self._client.redacted(str(failure))
+        words = self._client.without_secrets(str(failure))
         if isinstance(failure, Interrupted):
             # Of a job that was found again: the process before this one has cancelled it when it ended.
             return JobLost(words) if resumed else BackendError(words)

@@ -6,21 +6,17 @@ what is said over them is `limner.adapters.websocket`'s.)
 
 from __future__ import annotations
 
-import errno
 import json
-import os
-import socket
-import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import anyio
 import anyio.to_thread
 import httpcore
 import httpx
 
-from limner.adapters.http_errors import error_from_answer
+from limner.adapters.http_errors import error_from_answer, reason_of
 from limner.adapters.sniffing import describe
 from limner.adapters.websocket import WebSocket, is_accepted, upgrade_headers
 from limner.errors import AnswerTooLarge, BackendError, InvalidSetting, Unavailable
@@ -38,13 +34,26 @@ _WAIT_FOR_WORDS_S = 10
 _DIRECT: Mapping[str, None] = {"all://127.0.0.1": None, "all://localhost": None, "all://[::1]": None}
 
 
+class Fetched(NamedTuple):
+    """A whole answer: the address it came from, fit for a message, its media type, and its body."""
+
+    where: str
+    media_type: str
+    data: bytes
+
+    async def json(self) -> object:
+        """The body as JSON. Raises `BackendError` where it is none."""
+        return await _parse_json(self.where, self.data)
+
+
 class HttpClient:
     """A client for one server.
 
     `base_url` is http or https; a user and password in it are used and then kept out of sight.
-    `headers` go with each request to that server. `max_bytes` bounds an answer, `connect_timeout_ms` the
-    making of a connection, `read_timeout_ms` the wait for the next bytes, `timeout_ms` one whole request
-    from the first byte sent to the last one read (None: no bound); a stream of events has no such bound.
+    `headers` go with each request to that server; what stands in them and in `secrets` is taken out of the
+    server's own words. `max_bytes` bounds an answer, `connect_timeout_ms` the making of a connection,
+    `read_timeout_ms` the wait for the next bytes, `timeout_ms` one whole request from the first byte sent to
+    the last one read (None: no bound); a stream of events has no such bound.
 
     Every method raises a `limner.errors.BackendError`: `Unavailable` where the server cannot be reached
     or the connection breaks, `AnswerTooLarge`, or what the answer's status says (see `http_errors`).
@@ -56,6 +65,7 @@ class HttpClient:
         *,
         headers: Mapping[str, str] | None = None,
         auth: tuple[str, str] | None = None,
+        secrets: Iterable[str] = (),
         max_bytes: int = MAX_ANSWER_BYTES,
         connect_timeout_ms: int = 10_000,
         read_timeout_ms: int | None = 300_000,
@@ -65,7 +75,7 @@ class HttpClient:
         url = _checked(base_url)
         if auth is None and url.userinfo:
             auth = (url.username, url.password)
-        self._secrets = _secrets(headers or {}, auth)
+        self._secrets = _secrets(headers or {}, auth, secrets)
         # The path ends in "/", so that joining a relative path keeps all of it.
         self.base_url = str(url.copy_with(userinfo=b"", query=None, fragment=None)).rstrip("/") + "/"
         self._headers = _header_values(headers or {})
@@ -113,6 +123,49 @@ class HttpClient:
             async with self._open_file(self._url(url)) as answer:
                 return await answer.read(max_bytes or self._max_bytes)
 
+    async def fetch(
+        self, method: str, path: str, body: object = None, *, max_bytes: int | None = None, shown: str = ""
+    ) -> Fetched:
+        """Ask for `path` and read whatever comes; only a GET follows redirects, up to 5.
+
+        `body` goes along as JSON unless it is None. `shown` stands for the path in messages, for a path that
+        says too much.
+        """
+        with self._time_limit(shown or path):
+            url = self._url(path)
+            where = _shown(self._url(shown)) if shown else _shown(url)
+            opened = (
+                self._open_file(url, where)
+                if method == "GET" and body is None
+                else self._open(method, url, body, where=where)
+            )
+            async with opened as answer:
+                data = await answer.read(max_bytes or self._max_bytes)
+                return Fetched(answer.where, answer.media_type, data)
+
+    async def delete(self, path: str) -> None:
+        """DELETE `path`; what the server has to say about it is not read."""
+        with self._time_limit(path):
+            async with self._open("DELETE", self._url(path), None):
+                pass
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._client.aclose()
+
+    async def _json(
+        self, method: str, path: str, body: Mapping[str, Any] | None, max_bytes: int | None
+    ) -> object:
+        with self._time_limit(path):
+            async with self._open(method, self._url(path), body) as answer:
+                return await answer.json(max_bytes or self._max_bytes)
+
+    def without_secrets(self, words: str) -> str:
+        """`words` of the server with the keys of this client taken out."""
+        for secret in self._secrets:
+            words = words.replace(secret, "***")
+        return words
+
     @asynccontextmanager
     async def stream(self, path: str, body: Mapping[str, Any]) -> AsyncIterator[Answer]:
         """POST `body` as JSON and hand out the answer before its body has come."""
@@ -136,44 +189,28 @@ class HttpClient:
             finally:
                 await socket.aclose()
 
-    def redacted(self, words: str) -> str:
-        """`words` without the keys and passwords that this client sends."""
-        for secret in self._secrets:
-            words = words.replace(secret, "***")
-        return words
-
-    async def aclose(self) -> None:
-        """Close all connections."""
-        await self._client.aclose()
-
-    async def _json(
-        self, method: str, path: str, body: Mapping[str, Any] | None, max_bytes: int | None
-    ) -> object:
-        with self._time_limit(path):
-            async with self._open(method, self._url(path), body) as answer:
-                return await answer.json(max_bytes or self._max_bytes)
-
     @asynccontextmanager
-    async def _open_file(self, url: httpx.URL) -> AsyncIterator[Answer]:
+    async def _open_file(self, url: httpx.URL, where: str = "") -> AsyncIterator[Answer]:
         for _ in range(5):
-            async with self._open("GET", url, None, follow=True) as answer:
+            async with self._open("GET", url, None, follow=True, where=where) as answer:
                 if answer.redirect is None:
                     yield answer
                     return
                 url = url.join(answer.redirect)
-        raise BackendError(f"{_shown(url)} redirects in circles")
+        raise BackendError(f"{where or _shown(url)} redirects in circles")
 
     @asynccontextmanager
     async def _open(
         self,
         method: str,
         url: httpx.URL,
-        body: Mapping[str, Any] | None,
+        body: object,
         *,
         follow: bool = False,
+        where: str = "",
         upgrade: Mapping[str, str] | None = None,
     ) -> AsyncIterator[Answer]:
-        where = _shown(url)
+        where = where or _shown(url)
         if url.scheme not in ("http", "https") or not url.host:
             raise BackendError(f"will not fetch {where}: not an http or https address")
         ours = _origin(url) == _origin(httpx.URL(self.base_url))
@@ -185,6 +222,7 @@ class HttpClient:
             headers["content-type"] = "application/json"
         request = self._client.build_request(method, url, headers=headers, content=content or None)
         request.stream = _Content(content)
+        request.url = _Logged(request.url)
         with self._translated(where):
             response = await self._client.send(request, stream=True, auth=self._auth if ours else None)
         answer = Answer(response, where, self)
@@ -204,7 +242,7 @@ class HttpClient:
     async def _refusal(self, answer: Answer, response: httpx.Response, max_bytes: int) -> BackendError:
         beginning = await answer.beginning(max_bytes)
         error = error_from_answer(answer.where, response.status_code, response.headers, beginning)
-        return type(error)(self.redacted(str(error)), retry_after_ms=error.retry_after_ms)
+        return type(error)(self.without_secrets(str(error)), retry_after_ms=error.retry_after_ms)
 
     def _url(self, path: str) -> httpx.URL:
         try:
@@ -231,11 +269,11 @@ class HttpClient:
         except httpx.TimeoutException as error:
             raise Unavailable(f"{where} fell silent") from error
         except httpx.ConnectError as error:
-            raise Unavailable(f"cannot reach {where}: {_reason(error)}") from error
+            raise Unavailable(f"cannot reach {where}: {reason_of(error)}") from error
         except httpx.TransportError as error:
-            raise Unavailable(f"{where} cut the connection: {_reason(error)}") from error
+            raise Unavailable(f"{where} cut the connection: {reason_of(error)}") from error
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
-            raise BackendError(f"{where}: {_reason(error)}") from error
+            raise BackendError(f"{where}: {reason_of(error)}") from error
 
 
 class Answer:
@@ -275,10 +313,7 @@ class Answer:
 
     async def json(self, max_bytes: int, already: bytes = b"") -> object:
         """The whole body as JSON; `already` are bytes of it that were read before."""
-        body = already + await self.read(max_bytes)
-        if len(body) <= _PARSE_IN_PLACE_BYTES:
-            return self._parse(body)
-        return await anyio.to_thread.run_sync(self._parse, body)
+        return await _parse_json(self.where, already + await self.read(max_bytes))
 
     async def beginning(self, size: int) -> bytes:
         """Some bytes from the beginning of the body, about `size` at most, and none where it breaks off."""
@@ -302,13 +337,6 @@ class Answer:
                 pass
         await self._body.aclose()
 
-    def _parse(self, body: bytes) -> object:
-        try:
-            parsed: object = json.loads(body)
-        except (ValueError, RecursionError) as error:
-            raise BackendError(f"{self.where} answered without usable JSON: {describe(body)}") from error
-        return parsed
-
 
 class _Upgraded:
     """The connection under an answer of 101, as `limner.adapters.websocket` wants it."""
@@ -323,13 +351,13 @@ class _Upgraded:
         except httpcore.ReadTimeout:
             return None
         except (httpcore.NetworkError, httpcore.ProtocolError) as error:
-            raise Unavailable(f"{self._where} cut the websocket: {_reason(error)}") from error
+            raise Unavailable(f"{self._where} cut the websocket: {reason_of(error)}") from error
 
     async def write(self, data: bytes, timeout_s: float) -> None:
         try:
             await self._stream.write(data, timeout=timeout_s)
         except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError) as error:
-            raise Unavailable(f"{self._where} cut the websocket: {_reason(error)}") from error
+            raise Unavailable(f"{self._where} cut the websocket: {reason_of(error)}") from error
 
 
 class _Content(httpx.AsyncByteStream):
@@ -351,6 +379,27 @@ class _Content(httpx.AsyncByteStream):
         return self._rest.pop()
 
 
+class _Logged(httpx.URL):
+    """An address as the client library writes it into its log: without the query, where keys tend to be."""
+
+    def __str__(self) -> str:
+        return _shown(self)
+
+
+async def _parse_json(where: str, body: bytes) -> object:
+    if len(body) <= _PARSE_IN_PLACE_BYTES:
+        return _parsed(where, body)
+    return await anyio.to_thread.run_sync(_parsed, where, body)
+
+
+def _parsed(where: str, body: bytes) -> object:
+    try:
+        parsed: object = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise BackendError(f"{where} answered without usable JSON: {describe(body)}") from error
+    return parsed
+
+
 def _checked(base_url: str) -> httpx.URL:
     try:
         url = httpx.URL(base_url.strip())
@@ -369,9 +418,11 @@ def _header_values(headers: Mapping[str, str]) -> dict[str, str]:
     return dict(headers)
 
 
-def _secrets(headers: Mapping[str, str], auth: tuple[str, str] | None) -> tuple[str, ...]:
+def _secrets(
+    headers: Mapping[str, str], auth: tuple[str, str] | None, others: Iterable[str]
+) -> tuple[str, ...]:
     """What a server might echo in an error and nobody else shall read."""
-    found = {auth[1]} if auth else set()
+    found = {*others, *((auth[1],) if auth else ())}
     for value in headers.values():
         # "Bearer KEY": the key is secret also without the word before it.
         found |= {value, value.rpartition(" ")[2]}
@@ -387,20 +438,3 @@ def _shown(url: httpx.URL) -> str:
 
 def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
     return url.scheme, url.host, url.port or {"http": 80, "https": 443}.get(url.scheme)
-
-
-def _reason(error: BaseException) -> str:
-    """The operating system's own word for what went wrong, dug out of the libraries' layers."""
-    layers: list[BaseException | None] = [error]
-    for layer in layers:  # grows while it is walked; errors form no circles
-        if isinstance(layer, ssl.SSLCertVerificationError):
-            return f"certificate not accepted ({layer.verify_message})"
-        if isinstance(layer, socket.gaierror):
-            return "its host name cannot be resolved"
-        if isinstance(layer, OSError) and layer.errno in errno.errorcode:
-            return os.strerror(layer.errno or 0).lower()
-        if isinstance(layer, BaseExceptionGroup):
-            layers.extend(layer.exceptions)
-        if layer is not None and len(layers) < 100:
-            layers.extend((layer.__cause__, layer.__context__))
-    return " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
-from collections.abc import Mapping
+import os
+import re
+import socket
+import ssl
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple
@@ -14,6 +19,7 @@ from limner.errors import (
     AuthFailed,
     BackendError,
     BadRequest,
+    JobLost,
     Moderated,
     NoBalance,
     QueueFull,
@@ -33,6 +39,7 @@ _BY_STATUS: Mapping[int, type[BackendError]] = {
     404: BadRequest,
     405: BadRequest,
     413: BadRequest,
+    414: BadRequest,
     415: BadRequest,
     422: BadRequest,
     429: RateLimited,
@@ -41,26 +48,56 @@ _BY_STATUS: Mapping[int, type[BackendError]] = {
     504: Unavailable,
 }
 
-# Codes that say more than the status they come with. OpenAI and those who speak its protocol.
+# Codes that say more than the status they come with.
 _BY_CODE: Mapping[str, type[BackendError]] = {
+    # OpenAI and those who speak its protocol.
     "moderation_blocked": Moderated,
     "content_policy_violation": Moderated,
     "content_filter": Moderated,
     "contentfilter": Moderated,
     "insufficient_quota": NoBalance,
     "billing_hard_limit_reached": NoBalance,
+    "project_spend_limit_exceeded": NoBalance,
     "insufficient_balance": NoBalance,
     "invalid_api_key": AuthFailed,
     "rate_limit_exceeded": RateLimited,
     "queue_full": QueueFull,
+    # AI Horde's `rc`.
+    "corruptprompt": Moderated,
+    "kudosupfront": NoBalance,
+    "sharedkeyempty": NoBalance,
+    "sharedkeyinsufficientkudos": NoBalance,
+    "toomanyprompts": QueueFull,
+    "maintenancemode": Unavailable,
+    "requestnotfound": JobLost,
+    "requestexpired": JobLost,
+    # Google's reasons.
+    "api_key_invalid": AuthFailed,
+    "billing_disabled": NoBalance,
+    # Pollinations.
+    "safety_error": Moderated,
 }
+
+# Google has one status, RESOURCE_EXHAUSTED, for a minute's limit and for an account that has run dry. A
+# day's quota counts with the latter: the pause that comes with it is that of the minute's limit.
+_OUT_OF_CREDIT = re.compile(
+    r"credits? (?:are|is) depleted|spend(?:ing)? cap|\blimit: 0\b|enable billing|billed users", re.IGNORECASE
+)
+# OpenAI's image models have one type for a prompt that is refused and for a parameter that is wrong.
+_OF_SAFETY = re.compile(r"safety system|moderation|content polic", re.IGNORECASE)
+_RETRY_IN = re.compile(r"retry in (\d+(?:\.\d+)?)(ms|s)\b")
 
 
 class ServerWords(NamedTuple):
-    """What a server says about an error: a sentence, and a code to tell errors apart by ("" if none)."""
+    """What a server says about an error.
+
+    `text` is a sentence, `code` what errors are told apart by ("" if none), `pause_ms` the pause that the
+    body asks for.
+    """
 
     text: str
     code: str = ""
+    pause_ms: int | None = None
 
 
 def error_from_answer(
@@ -73,16 +110,17 @@ def error_from_answer(
     """
     if 300 <= status < 400:
         return BadRequest(f"{where} has moved ({status}); use {one_line(headers.get('location', '?'), 200)}")
-    words = words_from_body(body)
-    return typed_error(
-        f"{where} answered {status}", words, status, retry_after_ms(headers, now or datetime.now(UTC))
-    )
+    pause_ms = retry_after_ms(headers, now or datetime.now(UTC))
+    return typed_error(f"{where} answered {status}", words_from_body(body), status, pause_ms)
 
 
 def typed_error(
     what: str, words: ServerWords, status: int | None = None, pause_ms: int | None = None
 ) -> BackendError:
-    """The error that a code or, failing that, a status stands for; the message is `what: words`."""
+    """The error that a code or, failing that, a status stands for; the message is `what: words`.
+
+    `pause_ms` is the pause that the headers ask for; without one, that of the body counts.
+    """
     kind = _BY_CODE.get(words.code.casefold())
     if kind is None and status is None and words.code.isdecimal():
         # In the middle of a stream there is no status any more; many servers put it into the code.
@@ -90,7 +128,7 @@ def typed_error(
     if kind is None:
         kind = _BY_STATUS.get(status or 0, BackendError)
     text = f"{what}: {words.text}" if words.text else what
-    return kind(text, retry_after_ms=pause_ms)
+    return kind(text, retry_after_ms=words.pause_ms if pause_ms is None else pause_ms)
 
 
 def words_from_body(body: bytes) -> ServerWords:
@@ -107,19 +145,23 @@ def words_from_body(body: bytes) -> ServerWords:
 def words_from_json(parsed: object) -> ServerWords:
     """The server's own words in an error that came as JSON.
 
-    Understood are OpenAI's `{"error": {"message", "code", "type"}}`, AUTOMATIC1111's
-    `{"error", "detail", "errors"}`, FastAPI's `{"detail": [{"loc", "msg"}]}`, plain `{"message"}`, and
-    ComfyUI's `{"error": {"message", "details"}, "node_errors"}`.
+    Understood are OpenAI's `{"error": {"message", "code", "type"}}`, Google's
+    `{"error": {"message", "code", "status", "details"}}` (also in a list of its own), AUTOMATIC1111's
+    `{"error", "detail", "errors"}`, FastAPI's `{"detail": [{"loc", "msg"}]}`, KoboldCpp's
+    `{"detail": {"msg"}}`, AI Horde's `{"message", "rc"}`, plain `{"message"}`, and ComfyUI's
+    `{"error": {"message", "details"}, "node_errors"}`.
     """
+    if isinstance(parsed, list) and len(parsed) == 1 and isinstance(parsed[0], dict):
+        parsed = parsed[0]
     if not isinstance(parsed, dict):
         return ServerWords(_short(parsed))
     error = parsed.get("error")
     if isinstance(error, dict):
-        text = _short(error.get("message") or error.get("detail") or error)
+        message = error.get("message") or error.get("detail") or error
+        text = _short(message)
         if "node_errors" in parsed and (faults := node_faults(parsed["node_errors"]) or error.get("details")):
             text = one_line(f"{text}: {_short(faults)}", _LONGEST_WORDS)
-        code = error.get("code") or error.get("type") or ""
-        return ServerWords(text, str(code))
+        return ServerWords(text, _code(error, str(message)), _pause_ms(error, str(message)))
     parts = [
         _short(part)
         for part in (error, parsed.get("errors"), _detail(parsed.get("detail")), parsed.get("message"))
@@ -127,7 +169,49 @@ def words_from_json(parsed: object) -> ServerWords:
     ]
     # AUTOMATIC1111 says some things twice.
     text = ": ".join(dict.fromkeys(parts)) or _short(parsed)
-    return ServerWords(one_line(text, _LONGEST_WORDS), str(parsed.get("code") or ""))
+    return ServerWords(one_line(text, _LONGEST_WORDS), str(parsed.get("code") or parsed.get("rc") or ""))
+
+
+def _code(error: Mapping[str, object], message: str) -> str:
+    """The code that says most: a known one before any other."""
+    codes = [str(value) for value in (error.get("code"), error.get("type")) if value]
+    if codes == ["image_generation_user_error"] and _OF_SAFETY.search(message):
+        return "moderation_blocked"
+    if "status" in error:
+        if _is_out_of_credit(error, message):
+            return "insufficient_quota"
+        codes += [str(detail.get("reason")) for detail in _details(error) if detail.get("reason")]
+    return next((code for code in codes if code.casefold() in _BY_CODE), codes[0] if codes else "")
+
+
+def _is_out_of_credit(error: Mapping[str, object], message: str) -> bool:
+    """Whether Google's error is one that no waiting mends."""
+    for detail in _details(error):
+        violations = detail.get("violations")
+        for violation in violations if isinstance(violations, list) else ():
+            if isinstance(violation, dict) and (
+                "PerDay" in str(violation.get("quotaId")) or str(violation.get("quotaValue")) == "0"
+            ):
+                return True
+    return _OUT_OF_CREDIT.search(message) is not None
+
+
+def _pause_ms(error: Mapping[str, object], message: str) -> int | None:
+    """The pause in Google's `RetryInfo`, "37s" or "22.99s", or failing that in its words."""
+    for detail in _details(error):
+        delay = detail.get("retryDelay")
+        seconds = _number(delay.removesuffix("s")) if isinstance(delay, str) else None
+        if seconds is not None:
+            return _bounded(seconds * 1000)
+    found = _RETRY_IN.search(message) if "status" in error else None
+    return None if found is None else _bounded(float(found[1]) * (1 if found[2] == "ms" else 1000))
+
+
+def _details(error: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
+    details = error.get("details")
+    for detail in details if isinstance(details, list) else ():
+        if isinstance(detail, dict):
+            yield detail
 
 
 def node_faults(node_errors: object) -> str:
@@ -148,7 +232,9 @@ def node_faults(node_errors: object) -> str:
 
 
 def _detail(detail: object) -> object:
-    """FastAPI's list of faults as one sentence; anything else as it is."""
+    """FastAPI's list of faults as one sentence, KoboldCpp's `msg`; anything else as it is."""
+    if isinstance(detail, dict):
+        return detail.get("msg") or detail
     if not isinstance(detail, list):
         return detail
     return "; ".join(_fault(fault) for fault in detail[:5] if isinstance(fault, dict))
@@ -199,3 +285,20 @@ def _number(value: str | None) -> float | None:
 
 def _bounded(pause_ms: float) -> int:
     return min(max(math.ceil(pause_ms), 0), _LONGEST_PAUSE_MS)
+
+
+def reason_of(error: BaseException) -> str:
+    """The operating system's own word for what went wrong, dug out of the libraries' layers."""
+    layers: list[BaseException | None] = [error]
+    for layer in layers:  # grows while it is walked; errors form no circles
+        if isinstance(layer, ssl.SSLCertVerificationError):
+            return f"certificate not accepted ({layer.verify_message})"
+        if isinstance(layer, socket.gaierror):
+            return "its host name cannot be resolved"
+        if isinstance(layer, OSError) and layer.errno in errno.errorcode:
+            return os.strerror(layer.errno or 0).lower()
+        if isinstance(layer, BaseExceptionGroup):
+            layers.extend(layer.exceptions)
+        if layer is not None and len(layers) < 100:
+            layers.extend((layer.__cause__, layer.__context__))
+    return " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 from limner.adapters.journal_format import APPLICATION_ID, FORMAT, TABLES
+from limner.adapters.whole_file import sync_folder
 from limner.errors import JournalDamaged, JournalTooNew, JournalUnreadable, StorageError
 
 _MAGIC = b"SQLite format 3\x00"
@@ -63,16 +65,35 @@ def connect(path: Path, *, read_only: bool, busy_timeout_ms: int) -> sqlite3.Con
 
 
 def create(path: Path) -> None:
-    """Make an empty journal. All at once: who is killed here leaves an empty file or a whole journal."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch()
-    with closing(connect(path, read_only=False, busy_timeout_ms=0)) as connection:
+    """Make an empty journal. All at once: who is killed here leaves no journal or a whole one.
+
+    An empty file that stands there is replaced, and keeps its rights. Raises `sqlite3.Error`, `OSError`.
+    """
+    place = path.resolve()
+    place.parent.mkdir(parents=True, exist_ok=True)
+    # Beside its place, then renamed. SQLite makes a file in several steps, and one that was killed between
+    # two of them left a file that only a connection with the right to write could read again.
+    draft = place.with_name(f".{place.name[:100]}.part")
+    for file in (draft, *_beside(draft), *_beside(place)):
+        file.unlink(missing_ok=True)  # what lies beside a journal that is not there belongs to none
+    draft.touch()
+    if place.exists():
+        shutil.copymode(place, draft)
+    with closing(connect(draft, read_only=False, busy_timeout_ms=0)) as connection:
         # So that `prune` gives room back to the disk, without copying the whole file.
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.executescript(
             f"BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT};"
             f"{TABLES} COMMIT;"
         )
+        connection.execute("PRAGMA journal_mode = WAL")
+    draft.replace(place)
+    sync_folder(place.parent)
+
+
+def _beside(path: Path) -> Iterator[Path]:
+    for suffix in ("-journal", "-wal", "-shm"):
+        yield path.with_name(path.name + suffix)
 
 
 def check_whole(path: Path, connection: sqlite3.Connection) -> None:
@@ -86,7 +107,8 @@ def check_whole(path: Path, connection: sqlite3.Connection) -> None:
         check_format(path, application_id, version)
         [found] = connection.execute("PRAGMA quick_check(1)").fetchone()
     if found != "ok":
-        raise JournalDamaged(f"journal {path} is damaged: {found.splitlines()[0]}")
+        # The first line only names the database.
+        raise JournalDamaged(f"journal {path} is damaged: {found.splitlines()[-1]}")
 
 
 @contextmanager

@@ -175,7 +175,10 @@ def read_body(text: object, crc: object) -> dict[str, Any]:
     """The fields of a row. Raises `BadRow` unless they are just what was written."""
     if not isinstance(text, str) or crc32(text.encode("utf-8", "surrogatepass")) != crc:
         raise BadRow("the checksum does not match")
-    fields = json.loads(text)
+    try:
+        fields = json.loads(text)
+    except ValueError as error:
+        raise BadRow("no JSON") from error
     if not isinstance(fields, dict) or fields.get("is") not in tuple(Is):
         raise BadRow("neither a session nor a prompt nor an event")
     return fields
@@ -183,17 +186,26 @@ def read_body(text: object, crc: object) -> dict[str, Any]:
 
 def to_session(fields: Mapping[str, Any], prompts: Iterable[Mapping[str, Any]]) -> Session:
     """The session of a row, with its prompts from theirs. Raises `BadRow`."""
-    in_order = sorted(prompts, key=lambda prompt: int(prompt["place"]))
-    made = [_structured(prompt, Prompt) for prompt in in_order]
+    try:
+        in_order = sorted(prompts, key=lambda prompt: int(prompt["place"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadRow("a prompt without its place") from error
+    made = [to_prompt(prompt) for prompt in in_order]
     session = _structured({"prompts": {}, **fields}, Session)
     return session._replace(prompts={prompt.id: prompt for prompt in made})
 
 
+def to_prompt(fields: Mapping[str, Any]) -> Prompt:
+    """The prompt of a row. Raises `BadRow`."""
+    return _structured(fields, Prompt)
+
+
 def to_event(fields: Mapping[str, Any]) -> EventRow:
     """The event of a row. Raises `BadRow`."""
-    kind = EVENTS.get(fields["event"])
-    if kind is None:
-        raise BadRow(f"an unknown event {fields['event']!r}")
+    name = fields.get("event")
+    kind = EVENTS.get(name) if isinstance(name, str) else None
+    if kind is None or not {"session", "at", "state"} <= fields.keys():
+        raise BadRow(f"an unknown event {name!r}")
     return EventRow(fields["session"], fields["at"], _structured(fields, kind), fields["state"])
 
 

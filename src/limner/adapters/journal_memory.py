@@ -16,6 +16,8 @@ class MemoryJournal:
     takes its sessions over, which is how a test restarts without a process.
     """
 
+    durable = False
+
     def __init__(self, keep: int = 1_000) -> None:
         self.records: deque[JournalRecord] = deque(maxlen=keep)
         self._keep = keep

@@ -73,6 +73,8 @@ class SQLiteJournal:
     Every call works in a worker thread, one at a time; a call that is cancelled finishes what it began.
     """
 
+    durable = True
+
     def __init__(
         self,
         path: str | os.PathLike[str],
@@ -91,7 +93,7 @@ class SQLiteJournal:
         self._durability = durability
         self._in_use = in_use
         self._busy_timeout_ms = busy_timeout_ms
-        self._lock = FileLock(f"{os.fspath(path)}.lock", thread_local=False)
+        self._lock: FileLock | None = None
         self._connection: sqlite3.Connection | None = None
         self._one_at_a_time = anyio.CapacityLimiter(1)
 
@@ -136,18 +138,25 @@ class SQLiteJournal:
     def _claim(self) -> bool:
         check_header(self.path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self._lock_path(), thread_local=False)
         try:
-            self._lock.acquire(blocking=False)
+            lock.acquire(blocking=False)
         except Timeout:
             return False
+        self._lock = lock
         with suppress(OSError):
             # For the message that the second one gets; the lock itself is the kernel's and dies with us.
-            Path(self._lock.lock_file).write_text(f"{os.getpid()} {socket.gethostname()}\n")
+            self._lock_path().write_text(f"{os.getpid()} {socket.gethostname()}\n")
         return True
+
+    def _lock_path(self) -> Path:
+        # Two names of one file are one journal.
+        real = self.path.resolve()
+        return real.with_name(f"{real.name}.lock")
 
     def _holder(self) -> str:
         with suppress(OSError, ValueError):
-            pid, host = Path(self._lock.lock_file).read_text().split()
+            pid, host = self._lock_path().read_text().split()
             return f" by process {int(pid)} on {host}"
         return " by another process"
 
@@ -168,7 +177,9 @@ class SQLiteJournal:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-        self._lock.release()
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
 
     def _opened(self) -> sqlite3.Connection:
         if self._connection is None:

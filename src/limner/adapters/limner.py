@@ -6,7 +6,15 @@ with them. What it does with them is in `limner.workflows`, what may happen at a
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Sequence,
+)
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +23,7 @@ from typing import Literal, Self
 import anyio
 import anyio.abc
 
+from limner.adapters.arguments import async_pieces, check_port, check_text, profile_from, steps_from
 from limner.adapters.callable import CallableGenerator
 from limner.adapters.factory import generator_from
 from limner.adapters.image_folder import FolderImageStore
@@ -27,17 +36,17 @@ from limner.states import InsertionMode, OnDrainTimeout, Session, SessionSetting
 from limner.states.limiter import Limits
 from limner.states.outcome import Counts, Result
 from limner.states.values import check_whole_number
-from limner.text import DEFAULT_PATTERNS, HTML, MARKDOWN, Profile, TagPattern, compile_patterns
+from limner.text import DEFAULT_PATTERNS, Profile, TagPattern, compile_patterns
 from limner.workflows.clock import Alarm, Clock, WallClock
 from limner.workflows.logs import log
+from limner.workflows.monitor import POLL_INTERVAL_MS, StreamingMonitor
 from limner.workflows.ports import Generator, ImageInspector, ImageStore, Journal, MessageStore
 from limner.workflows.progress import ProgressEvent
 from limner.workflows.recovery import RecoveryReport
 from limner.workflows.session_manager import SessionManager
-from limner.workflows.streaming import POLL_INTERVAL_MS, StreamingMonitor
+from limner.workflows.steps import ImageStep, PromptStep, TagsPosition
 
 Painter = Callable[[str], Awaitable[bytes]]
-PROFILES = {"html": HTML, "markdown": MARKDOWN}
 
 
 class Limner:
@@ -46,7 +55,8 @@ class Limner:
     Who and where:
 
     * `generator`: who paints. `"sketch"` (offline), the address of a server that speaks the AUTOMATIC1111
-      API, `"openai=URL"`, any `async def paint(prompt) -> bytes`, or any `limner.workflows.ports.Generator`.
+      API, `"openai=URL"`, `"horde"` and what else `limner.adapters.factory.generator_from` understands,
+      any `async def paint(prompt) -> bytes`, or any `limner.workflows.ports.Generator`.
     * `store`: where the messages are; without one, a SQLite file in `data_dir`.
     * `images`: where finished images go; without one, a folder in `data_dir`, with `file:` addresses.
     * `journal`: where events are kept: a file's path, or any `limner.workflows.ports.Journal`; without one,
@@ -58,6 +68,9 @@ class Limner:
     * `patterns`: what marks a prompt (see `limner.text.compile_patterns`); `in_code_fences`: also there.
     * `profile`: how an image is written, `"html"` or `"markdown"`.
     * `max_concurrent`, `max_per_message`, `min_interval_ms`: the one global limit, see `set_limits`.
+    * `common_tags`: words that go before (or with `tags_position="suffix"` behind) every prompt.
+    * `before_generation`, `after_generation`: steps of the host's own, one or several; see
+      `limner.workflows.steps`.
     * `debounce_ms`, `drain_timeout_ms`, `image_timeout_ms`, `max_attempts`, `backoff_ms`,
       `on_drain_timeout`, `max_restarts`: see `limner.states.SessionSettings`. Times are milliseconds.
     * `shutdown_timeout_ms`: how long leaving the block waits for sessions that have begun to finish.
@@ -79,6 +92,10 @@ class Limner:
         in_code_fences: bool = True,
         profile: Profile | Literal["html", "markdown"] = "html",
         inspector: ImageInspector | None = None,
+        common_tags: str = "",
+        tags_position: TagsPosition = "prefix",
+        before_generation: PromptStep | Sequence[PromptStep] = (),
+        after_generation: ImageStep | Sequence[ImageStep] = (),
         max_concurrent: int = 4,
         max_per_message: int = 3,
         min_interval_ms: int = 0,
@@ -107,13 +124,13 @@ class Limner:
         folder = Path(data_dir)
         self._own: list[Generator | SQLiteMessageStore] = []
         self.generator = self._generator(generator)
-        _check_port("store", store, "read", "write")
-        _check_port("images", images, "put")
+        check_port("store", store, "read", "write")
+        check_port("images", images, "put")
         if journal is None or isinstance(journal, (str, Path)):
             path = folder / "journal.sqlite3" if journal is None else journal
             journal = SQLiteJournal(path, durability=durability, in_use=journal_in_use)
-        _check_port("journal", journal, "open", "append", "past_sessions", "aclose")
-        _check_port("inspector", inspector, "inspect", "thumbnail")
+        check_port("journal", journal, "open", "append", "past_sessions", "aclose")
+        check_port("inspector", inspector, "inspect", "thumbnail")
         if store is None:
             store = SQLiteMessageStore(folder / "messages.sqlite3")
             self._own.append(store)
@@ -127,8 +144,9 @@ class Limner:
             store=store,
             alarm=self.alarm,
             patterns=compile_patterns(patterns, in_code_fences=in_code_fences),
-            profile=_profile(profile),
+            profile=profile_from(profile),
             limits=limits,
+            steps=steps_from(common_tags, tags_position, before_generation, after_generation),
         )
         check_whole_number("shutdown_timeout_ms", shutdown_timeout_ms, 0)
         self._shutdown_timeout_ms = shutdown_timeout_ms
@@ -155,12 +173,19 @@ class Limner:
         """
         if self._tasks is not None:
             raise AlreadyRunning("this Limner is running already")
+        failure: LimnerError | None = None
         async with AsyncExitStack() as stack:
             for part in self._own:
                 stack.push_async_callback(_close, part)
             tasks = await stack.enter_async_context(anyio.create_task_group())
-            self.recovered = await tasks.start(self.manager.run)
-            self._exit = stack.pop_all()
+            try:
+                self.recovered = await tasks.start(self.manager.run)
+            except LimnerError as error:
+                failure = error  # raised below: out of the task group it would come in a group
+            else:
+                self._exit = stack.pop_all()
+        if failure is not None:
+            raise failure
         self._tasks = tasks
         return self
 
@@ -220,7 +245,7 @@ class Limner:
         store could not be asked.
         """
         self._check_call(message_id)
-        pieces = _each(tokens)
+        pieces = async_pieces(tokens)
         whole = tokens if isinstance(tokens, str) else None
         stream = await self.manager.start_streaming_session(message_id)
         complete = False
@@ -328,7 +353,7 @@ class Limner:
             modes = ", ".join(repr(known.value) for known in InsertionMode)
             raise InvalidSetting(f"mode must be one of {modes}, not {mode!r}") from None
         self._check_call(message_id)
-        _check_text("image_url", image_url)
+        check_text("image_url", image_url)
         await self.manager.queue_regeneration(message_id, image_url, wanted)
 
     async def cancel(self, message_id: str) -> Result:
@@ -352,7 +377,7 @@ class Limner:
     # --- the whole
 
     def _check_call(self, message_id: str, *, tracked: bool = False) -> None:
-        _check_text("message_id", message_id)
+        check_text("message_id", message_id)
         # What is known of a session can be asked for after the block, too.
         if self._tasks is None and not (tracked and self.manager.progress.is_tracking(message_id)):
             raise NotRunning("Limner is not running")
@@ -387,54 +412,6 @@ class Limner:
         return self.manager.processor.limits
 
 
-def _check_port(name: str, given: object, *methods: str) -> None:
-    """Raise `InvalidSetting` unless `given` is None or has the port's methods."""
-    missing = [method for method in methods if not callable(getattr(given, method, None))]
-    if given is not None and (missing or isinstance(given, type)):
-        lacks = (
-            "it is a class; pass an object of it" if isinstance(given, type) else f"it has no {missing[0]}()"
-        )
-        raise InvalidSetting(f"{name}={given!r:.60} cannot be used: {lacks} (see limner.workflows.ports)")
-
-
-def _check_text(name: str, given: object) -> None:
-    """Raise `InvalidSetting` unless `given` is a text that is not empty."""
-    if not isinstance(given, str) or not given:
-        raise InvalidSetting(f"{name} must be a str that is not empty, not {given!r:.60}")
-
-
 async def _close(part: Generator | SQLiteMessageStore) -> None:
     with anyio.CancelScope(shield=True):
         await part.aclose()
-
-
-def _profile(given: Profile | str) -> Profile:
-    if isinstance(given, Profile):
-        return given
-    if given not in PROFILES:
-        raise InvalidSetting(f"profile must be 'html', 'markdown' or a Profile, not {given!r}")
-    return PROFILES[given]
-
-
-class _Pieces:
-    """A plain iterable as an asynchronous one. Not a generator: it holds nothing that has to be closed."""
-
-    def __init__(self, pieces: Iterable[str]) -> None:
-        self._pieces = iter(pieces)
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> str:
-        for piece in self._pieces:
-            return piece
-        raise StopAsyncIteration
-
-
-def _each(tokens: AsyncIterable[str] | Iterable[str]) -> AsyncIterable[str]:
-    if isinstance(tokens, AsyncIterable):
-        return tokens
-    if isinstance(tokens, Iterable):
-        return _Pieces(tokens)
-    called = "; was it called, or awaited?" if callable(tokens) or hasattr(tokens, "__await__") else ""
-    raise InvalidSetting(f"tokens must be an (async) iterable of text, not {type(tokens).__name__}{called}")

@@ -84,6 +84,11 @@ class LocalEngine:
         self._failures = 0
         alarm.add(self)
 
+    @property
+    def durable(self) -> bool:
+        """Whether the journal outlives the process."""
+        return self._journal.durable
+
     async def open(self) -> JournalContents:
         """See `limner.workflows.ports.Engine.open`."""
         contents = await self._journal.open()
@@ -146,9 +151,10 @@ class LocalEngine:
                 group, self._line = self._line, []
                 error = await self._commit(group)
                 if error is not None:
+                    only_requests = all(isinstance(handled.event, REQUESTS) for handled in group)
                     self._line = self._after_failure(group, self._line, error)
                     group = []
-                    if self._line:
+                    if not only_requests:  # facts and timers come again by themselves, and at once
                         pause = RETRY_PAUSES_MS[min(self._failures, len(RETRY_PAUSES_MS)) - 1]
                         await self._alarm.sleep(pause)
                     continue

@@ -183,7 +183,7 @@ class ChatStream:
         if not isinstance(parsed, dict):
             raise BackendError(f"{self._where} streams something unexpected: {one_line(data, 80)}")
         if parsed.get("error") or event.event == "error":
-            raise typed_error(f"{self._where} reports an error", words_from_json(parsed))
+            raise self._error_in(parsed)
         choice = _first_choice(parsed)
         self._add(_text_of(choice.get("delta")))
         # Some servers keep the connection open behind the last piece, so its mark is the end as well.
@@ -194,11 +194,18 @@ class ChatStream:
         if not isinstance(parsed, dict):
             raise BackendError(f"{self._where} answered with JSON that is no reply")
         if parsed.get("error"):
-            raise typed_error(f"{self._where} reports an error", words_from_json(parsed))
+            raise self._error_in(parsed)
         choice = _first_choice(parsed)
         if not choice:
             raise BackendError(f"{self._where} answered without a reply")
         self._add(_text_of(choice.get("message")))
+
+    def _error_in(self, parsed: object) -> BackendError:
+        # These words come with status 200, past the place where keys are taken out of a refusal.
+        words = words_from_json(parsed)
+        return typed_error(
+            f"{self._where} reports an error", words._replace(text=self._client.without_secrets(words.text))
+        )
 
     def _add(self, text: str) -> None:
         if text:

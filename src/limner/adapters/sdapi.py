@@ -1,41 +1,51 @@
-"""Images from AUTOMATIC1111's web UI and whatever else speaks its `/sdapi/v1`: Forge, SD.Next, …"""
+"""Images from AUTOMATIC1111's web UI and whoever else speaks its `/sdapi/v1`: Forge, SD.Next, KoboldCpp, …"""
 
 from __future__ import annotations
 
-import math
+import json
+import re
 import secrets
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import anyio
 
-from limner.adapters.http import MIB, HttpClient
+from limner.adapters.http import HttpClient
 from limner.adapters.image_text import image_from_text
+from limner.adapters.sdapi_progress import ProgressWatch, SdapiProgress
 from limner.errors import BackendError, BadRequest, InvalidSetting, NoImage, NotAnImage
 from limner.workflows.ports import Capabilities, GenerationRequest, ProgressCallback
 
 _TXT2IMG = "sdapi/v1/txt2img"
 _INTERRUPT = "sdapi/v1/interrupt"
-_TASK_PROGRESS = "internal/progress"
-_SERVER_PROGRESS = "sdapi/v1/progress?skip_current_image=false"
 
-_MAX_PROGRESS_BYTES = 16 * MIB
 # How long a cancelled call may take to tell the server.
 _CANCEL_TIME_S = 3
+# KoboldCpp keeps a seed in 32 bits with a sign, and takes a negative one for a wish for chance.
+_SEED_BITS = 0x7FFF_FFFF
+
+_PASTED = re.compile(r"/sdapi(?:/v1(?:/txt2img)?)?/?$")
+# What one call is made of: one image, told from all others, and sent back.
+_OURS = ("prompt", "seed", "batch_size", "n_iter", "send_images", "force_task_id")
 
 
 class SdapiGenerator:
-    """A `Generator` for `POST /sdapi/v1/txt2img`. The server has to be started with `--api`.
+    """A `Generator` for `POST /sdapi/v1/txt2img`. AUTOMATIC1111 and Forge have to be started with `--api`.
 
-    `base_url` is the server's address, for example `http://127.0.0.1:7860`. `steps`, `width`, `height` (px),
-    `negative_prompt` and `sampler` (the server's name for it) are left to the server where they are None.
+    `base_url` is the server's address, for example `http://127.0.0.1:7860`. What is None is left to the
+    server: `steps`, `width`, `height` (px), `negative_prompt`, `sampler` and `scheduler` (the server's names
+    for them), `cfg_scale`, `clip_skip` (1: skip nothing), `checkpoint` (the server's name for the model, for
+    these images only), `styles` (names of the server's). `options` goes into the body as it is, for whatever
+    else the server knows (`enable_hr`, `alwayson_scripts`, `override_settings` …).
     `auth` is the user and password of `--api-auth`. Progress is asked for every `poll_interval_ms`.
 
     Each image is a task with an id of its own, so that its progress and preview can be told from those
-    of other work. A server without `/internal/progress` (`--nowebui`) tells only of whatever it
-    is doing at present; then progress is reported while this generator has one call under way, no more.
+    of other work. A server that knows no such ids tells only of whatever it is doing at present (see
+    `sdapi_progress`); then progress is reported while this generator has one call under way, no more.
 
     Cancelling interrupts the server if it says that our task is the one it is working on. A task that
-    still waits in its queue cannot be taken out of it: the server has no such call.
+    still waits in its queue cannot be taken out of it: the server has no such call. Where tasks have no ids
+    nothing is interrupted, since the work could be anybody's.
     """
 
     capabilities = Capabilities(progress=True, preview=True, cancel=True)
@@ -49,25 +59,41 @@ class SdapiGenerator:
         height: int | None = None,
         negative_prompt: str | None = None,
         sampler: str | None = None,
+        scheduler: str | None = None,
+        cfg_scale: float | None = None,
+        clip_skip: int | None = None,
+        checkpoint: str | None = None,
+        styles: Sequence[str] | None = None,
+        options: Mapping[str, Any] | None = None,
         auth: tuple[str, str] | None = None,
         poll_interval_ms: int = 500,
     ) -> None:
-        for name, value in (("steps", steps), ("width", width), ("height", height)):
+        whole = {"steps": steps, "width": width, "height": height, "clip_skip": clip_skip}
+        for name, value in whole.items():
             if value is not None and value < 1:
                 raise InvalidSetting(f"{name} must be at least 1, but is {value}")
         if poll_interval_ms < 0:
             raise InvalidSetting(f"poll_interval_ms must not be negative, but is {poll_interval_ms}")
-        self._client = HttpClient(base_url, auth=auth)
-        self._poll_interval_ms = poll_interval_ms
+        if isinstance(styles, str):
+            raise InvalidSetting(f"styles must be a list of names, not {styles!r:.60}")
         settings = {
-            "steps": steps,
-            "width": width,
-            "height": height,
+            **whole,
             "negative_prompt": negative_prompt,
             "sampler_name": sampler,
+            "scheduler": scheduler,
+            "cfg_scale": cfg_scale,
+            "styles": None if styles is None else list(styles),
         }
-        self._settings = {name: value for name, value in settings.items() if value is not None}
-        self._tells_of_tasks = True
+        given = {name: value for name, value in settings.items() if value is not None}
+        # AUTOMATIC1111 and Forge keep these two among the settings of the whole program, the others know
+        # `clip_skip` as it stands.
+        overridden = {"sd_model_checkpoint": checkpoint, "CLIP_stop_at_last_layers": clip_skip}
+        self._settings = _merged(
+            given, {name: value for name, value in overridden.items() if value is not None}, options or {}
+        )
+        self._client = HttpClient(_PASTED.sub("", base_url.strip()), auth=auth)
+        self._progress = SdapiProgress(self._client)
+        self._poll_interval_ms = poll_interval_ms
         self._under_way = 0
 
     def __repr__(self) -> str:
@@ -109,14 +135,14 @@ class SdapiGenerator:
 
     async def _paint(self, request: GenerationRequest, task: str) -> object:
         body: dict[str, Any] = {
+            "save_images": False,
+            **self._settings,
             "prompt": request.prompt,
-            "seed": request.seed,
+            "seed": request.seed & _SEED_BITS,
             "batch_size": 1,
             "n_iter": 1,
             "send_images": True,
-            "save_images": False,
             "force_task_id": task,
-            **self._settings,
         }
         try:
             return await self._client.post_json(_TXT2IMG, body)
@@ -136,64 +162,38 @@ class SdapiGenerator:
 
     async def _watch(self, task: str, report: ProgressCallback) -> None:
         """Ask for progress until cancelled. A failure to tell costs a report, never the image."""
-        preview_id = -1
-        while True:
+        watch = ProgressWatch(self._progress, task, report)
+        while self._progress.can_tell:
             await anyio.sleep(self._poll_interval_ms / 1000)
-            try:
-                if self._tells_of_tasks:
-                    preview_id = await self._report_task(task, preview_id, report)
-                elif self._under_way == 1:
-                    await self._report_server(report)
-            except BadRequest:
-                if not self._tells_of_tasks:
-                    return
-                self._tells_of_tasks = False
-            except BackendError:
-                continue
-
-    async def _report_task(self, task: str, preview_id: int, report: ProgressCallback) -> int:
-        """Report our task's progress; returns the id of the last preview, which is not sent twice."""
-        told = await self._task_progress(task, preview_id, live_preview=True)
-        if told.get("active") is True and not told.get("completed"):
-            await _report(report, told.get("progress"), told.get("live_preview"))
-        latest = told.get("id_live_preview")
-        return latest if isinstance(latest, int) and latest >= 0 else preview_id
-
-    async def _report_server(self, report: ProgressCallback) -> None:
-        told = await self._client.get_json(_SERVER_PROGRESS, max_bytes=_MAX_PROGRESS_BYTES)
-        if not isinstance(told, dict):
-            return
-        state = told.get("state")
-        if isinstance(state, dict) and state.get("job_count") == 0:
-            return  # idle: our task has not begun
-        await _report(report, told.get("progress"), told.get("current_image"))
+            await watch.look(alone=self._under_way == 1)
 
     async def _interrupt(self, task: str) -> None:
         """Stop the server's work if it is ours. It has one at a time, and interrupting names none."""
-        if not self._tells_of_tasks:
-            return
         try:
-            told = await self._task_progress(task, -1, live_preview=False)
-            if told.get("active") is True and not told.get("completed"):
+            if await self._progress.works_on(task):
                 await self._client.post_json(_INTERRUPT, {})
         except BackendError:
             # Whoever cancelled wants to go on; the server finishes an image that nobody takes.
             return
 
-    async def _task_progress(self, task: str, preview_id: int, *, live_preview: bool) -> dict[str, Any]:
-        question = {"id_task": task, "id_live_preview": preview_id, "live_preview": live_preview}
-        told = await self._client.post_json(_TASK_PROGRESS, question, max_bytes=_MAX_PROGRESS_BYTES)
-        return told if isinstance(told, dict) else {}
 
-
-async def _report(report: ProgressCallback, fraction: object, picture: object) -> None:
-    known = isinstance(fraction, (int, float)) and math.isfinite(fraction)
-    preview: bytes | None = None
-    if picture:
-        try:
-            preview = await image_from_text(picture)
-        except NotAnImage:
-            preview = None
-    if known or preview is not None:
-        share = min(1.0, max(0.0, float(fraction))) if isinstance(fraction, (int, float)) and known else None
-        report(share, preview)
+def _merged(
+    given: Mapping[str, Any], overridden: Mapping[str, Any], options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The settings and the free options in one body, each of them said once."""
+    for name in options:
+        if name in _OURS:
+            raise InvalidSetting(f"options[{name!r}] is not free: Limner sets it for each image")
+        if name in given:
+            raise InvalidSetting(f"{name} is set twice, by itself and in options")
+    others = options.get("override_settings", {})
+    if not isinstance(others, Mapping):
+        raise InvalidSetting(f"options['override_settings'] must be a mapping, not {others!r:.60}")
+    merged = {**options, **given}
+    if others or overridden:
+        merged["override_settings"] = {**others, **overridden}
+    try:
+        json.dumps(merged)
+    except (TypeError, ValueError) as error:
+        raise InvalidSetting(f"options cannot be written as JSON: {error}") from error
+    return merged

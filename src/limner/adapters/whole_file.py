@@ -32,11 +32,12 @@ def write_whole(path: Path, data: bytes) -> None:
         with suppress(OSError):
             draft.unlink()
         raise
-    _sync_folder(place.parent)
+    sync_folder(place.parent)
 
 
-def _sync_folder(folder: Path) -> None:
-    # A new name is on the disk only once its folder is. Windows has no such call and needs none.
+def sync_folder(folder: Path) -> None:
+    """Bring the folder's names to the disk: a new file's name is there only then. Raises `OSError`."""
+    # Windows has no such call and needs none.
     if os.name != "posix":
         return
     descriptor = os.open(folder, os.O_RDONLY)

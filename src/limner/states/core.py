@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from limner.errors import CancelTooLate, EventRefused, RegenerationDuringStreaming
 from limner.states.commands import Command
+from limner.states.draft import SessionDraft
 from limner.states.events import (
     CancelRequested,
     Event,
@@ -20,7 +21,7 @@ from limner.states.events import (
     RegenerationRequested,
     TimePassed,
 )
-from limner.states.session import SESSION, SessionDraft
+from limner.states.session import SESSION
 from limner.states.values import Session, SessionKind, TimerKind
 
 PROMPT_TIMERS = {TimerKind.IMAGE: "image_timed_out", TimerKind.BACKOFF: "backoff_elapsed"}
@@ -46,6 +47,9 @@ def handle(session: Session, event: Event, now: int) -> tuple[Session, tuple[Com
             _run(draft, event)
         except EventRefused as refusal:
             raise _explained(refusal, draft, event) from None
+    # A session that has ended stays as it ended, however often it is told that time passes.
+    if draft.ended_at is None and draft.state in SESSION.final:
+        draft.ended_at = draft.now
     return draft.result(), tuple(draft.commands)
 
 

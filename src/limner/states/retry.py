@@ -7,13 +7,21 @@ from zlib import crc32
 from limner.states.values import Problem, SessionSettings
 
 RETRYABLE_KINDS = frozenset(
-    {"rate_limited", "queue_full", "unavailable", "backend_error", "job_lost", "image_not_stored"}
+    {
+        "rate_limited",
+        "queue_full",
+        "unavailable",
+        "backend_error",
+        "job_lost",
+        "step_failed",
+        "image_not_stored",
+    }
 )
 """Failures that another attempt may mend.
 
-An image that could not be stored is tried again without being made again; a job that the backend has lost
-is begun anew. The other kinds will fail again:
-no credit, a refused prompt, a bad request, a wrong key, or an answer that is no image or too large.
+An image that could not be stored, or not be worked over, is tried again without being made again; a job
+that the backend has lost is begun anew. The other kinds will fail again: no credit, a refused prompt, a bad
+request, a wrong key, or an answer that is no image or too large.
 """
 
 JITTER_PERCENT = 25

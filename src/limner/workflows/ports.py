@@ -7,7 +7,7 @@ Limner's. Times are integer milliseconds, image sizes pixels, data sizes bytes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -37,7 +37,9 @@ class GenerationRequest:
     `prompt_id` is unique per image and stays the same over its attempts; `attempt` counts from 1. `seed` is
     a non-negative 32-bit number that differs between two equal prompts and between an image and its
     regeneration; a backend that knows seeds should use it. `job_id` is what the generator reported for this
-    same attempt before the process ended: the job is to be asked for, not started again.
+    same attempt before the process ended: the job is to be asked for, not started again. `keeps_job` says,
+    to a call that is being cancelled, why: True where only this process ends and the next one will ask for
+    the reported job, so that it must go on at the server; False where nobody wants the image any more.
     """
 
     prompt_id: str
@@ -46,6 +48,7 @@ class GenerationRequest:
     seed: int
     attempt: int = 1
     job_id: str | None = None
+    keeps_job: Callable[[], bool] = field(default=lambda: False, repr=False, compare=False)
 
 
 class ProgressCallback(Protocol):
@@ -74,8 +77,9 @@ class Generator(Protocol):
         """Paint and return the bytes of an image file (PNG, JPEG, WebP, GIF …).
 
         Being cancelled is normal (a user cancels, the time limit passes): stop the work at the server
-        where that is possible, then let the cancellation through. One call is one attempt: do not
-        retry inside, the prompt's state machine does, so that each attempt counts against the limit.
+        where that is possible, unless `request.keeps_job()`, then let the cancellation through. One call is
+        one attempt: do not retry inside, the prompt's state machine does, so that each attempt counts against
+        the limit.
 
         With `request.job_id` (only for generators that can `resume`) wait for that job and return its image;
         `JobLost` where the server does not know it any more. Then the next attempt starts a new one.
@@ -178,7 +182,13 @@ class Journal(Protocol):
     """The durable list of events. An engine commits a record before it performs its commands.
 
     It belongs to one engine at a time, from `open` to `aclose`, and can be opened again after that.
+    `durable` says whether another process can open it and find everything: then this one may leave things
+    to it.
     """
+
+    @property
+    def durable(self) -> bool:
+        """Whether what is appended outlives the process."""
 
     async def open(self) -> JournalContents:
         """Claim the journal and say what is in it.
@@ -213,6 +223,10 @@ class Engine(Protocol):
 
     Only prompts found, seals, clicks, cancels and results reach an engine; tokens never do.
     """
+
+    @property
+    def durable(self) -> bool:
+        """Whether another process can take the sessions over when this one ends."""
 
     async def open(self) -> JournalContents:
         """Take over what an earlier process left behind. Those sessions do not move before `resume`.

@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from functools import partial
+from typing import NamedTuple
 
 import anyio
 import anyio.abc
 
-from limner.errors import BackendError, EventRefused, NoImage, NotRunning, StorageError
+from limner.errors import BackendError, EventRefused, NoImage, NotRunning, StepFailed, StorageError
 from limner.states import (
     GenerationAccepted,
     GenerationFailed,
@@ -43,12 +45,20 @@ from limner.workflows.ports import (
 )
 from limner.workflows.progress import ProgressManager, Thumbnail
 from limner.workflows.prompts import PromptRegistry, seed_of
+from limner.workflows.steps import Steps
 
 CANCEL_GRACE_MS = 10_000
 """How long a cancelled call may take to end before its place under the limit goes to the next."""
 
-KEEP_UNSTORED = 64
-"""How many finished images that could not be stored are kept in memory for the next attempt."""
+KEEP_UNFINISHED = 64
+"""How many images that could not be worked over or stored are kept in memory for the next attempt."""
+
+
+class _Unfinished(NamedTuple):
+    """An image that was made and is not stored yet; `worked_over`: the host's steps have had it."""
+
+    found: ImageInfo
+    worked_over: bool
 
 
 class QueueProcessor:
@@ -65,6 +75,7 @@ class QueueProcessor:
         progress: ProgressManager,
         alarm: Alarm,
         limits: Limits,
+        steps: Steps,
     ) -> None:
         self._engine = engine
         self._generator = generator
@@ -76,7 +87,8 @@ class QueueProcessor:
         self._limiter = Limiter(limits)
         self._jobs: dict[JobId, tuple[str, Prompt]] = {}
         self._scopes: dict[JobId, anyio.CancelScope] = {}
-        self._unstored: OrderedDict[str, ImageInfo] = OrderedDict()
+        self._steps = steps
+        self._unfinished: OrderedDict[str, _Unfinished] = OrderedDict()
         self._tasks: anyio.abc.TaskGroup | None = None
         alarm.add(self)
 
@@ -118,7 +130,7 @@ class QueueProcessor:
     def abort(self, session: Session, prompt_id: str) -> None:
         """Take a prompt out of the line, or cancel the generator's call for it."""
         job = JobId(session.id, prompt_id)
-        self._unstored.pop(prompt_id, None)
+        self._unfinished.pop(prompt_id, None)
         if self._limiter.withdraw(job, session.message_id):
             del self._jobs[job]
         elif job in self._scopes:
@@ -191,10 +203,12 @@ class QueueProcessor:
     ) -> GenerationSucceeded | GenerationFailed:
         logger.debug("generation_started", attempt=prompt.attempt, job_id=prompt.job_id)
         try:
-            unstored = self._unstored.pop(prompt.id, None)
-            data = b"" if unstored is not None else await self._call(session, prompt)
+            request = self._request(session, prompt)
+            left = self._unfinished.pop(prompt.id, None)
+            data = b"" if left is not None else await self._call(session, request)
             with anyio.CancelScope(shield=True):
-                found = unstored or await self._inspector.inspect(data)
+                left = left or _Unfinished(await self._inspector.inspect(data), worked_over=False)
+                found = await self._work_over(request, left)
                 return await self._keep(session.message_id, prompt, found)
         except BackendError as error:
             problem = Problem(error.kind, str(error), error.retry_after_ms)
@@ -210,16 +224,21 @@ class QueueProcessor:
         )
         return GenerationFailed(prompt.id, problem)
 
-    async def _call(self, session: Session, prompt: Prompt) -> bytes:
-        request = GenerationRequest(
+    def _request(self, session: Session, prompt: Prompt) -> GenerationRequest:
+        return GenerationRequest(
             prompt.id,
             session.message_id,
             prompt.text,
             seed_of(prompt.id),
             prompt.attempt,
             prompt.job_id if self._generator.capabilities.resume else None,
+            partial(self._keeps_job, session, prompt.id),
         )
-        previews = _Previews(self._inspector, self._progress, session.message_id, prompt.id)
+
+    async def _call(self, session: Session, request: GenerationRequest) -> bytes:
+        # A job that is picked up again has its prompt, and has passed these steps.
+        wanted = request if request.job_id is not None else await self._steps.before(request)
+        previews = _Previews(self._inspector, self._progress, session.message_id, request.prompt_id)
         if self._tasks is not None:
             self._tasks.start_soon(previews.run)
 
@@ -227,17 +246,30 @@ class QueueProcessor:
             fraction: float | None = None, preview: bytes | None = None, job_id: str | None = None
         ) -> None:
             if job_id is not None and self._tasks is not None:
-                self._tasks.start_soon(self._note_job, session, prompt.id, job_id)
-            previews.report(fraction, preview)
+                self._tasks.start_soon(self._note_job, session, request.prompt_id, job_id)
+            previews.report(fraction, None if self._steps.looks_at_images else preview)
 
         try:
             # A host's own generator may return anything, whatever its annotation says.
-            data: object = await call_host(self._generator.generate(request, report))
+            data: object = await call_host(self._generator.generate(wanted, report))
         finally:
             previews.scope.cancel()
         if not isinstance(data, (bytes, bytearray, memoryview)) or not data:
             raise NoImage(f"the generator returned {_described(data)} instead of an image's bytes")
         return bytes(data)
+
+    def _keeps_job(self, session: Session, prompt_id: str) -> bool:
+        """Whether a call that is cancelled may leave its job to the next process: only this one ends."""
+        scope = self._scopes.get(JobId(session.id, prompt_id))
+        live = self._engine.live_session(session.message_id)
+        noted = None if live is None else live.prompts.get(prompt_id)
+        return (
+            self._engine.durable
+            and scope is not None
+            and not scope.cancel_called
+            and noted is not None
+            and noted.job_id is not None
+        )
 
     async def _note_job(self, session: Session, prompt_id: str, job_id: object) -> None:
         # A generator may say it again at each look; what a host's own says amiss must not cost the picture.
@@ -252,16 +284,30 @@ class QueueProcessor:
             # The image may be there, or given up, before this is written down.
             log.debug("job_not_noted", prompt_id=prompt_id, job_id=job_id, why=str(refusal))
 
+    async def _work_over(self, request: GenerationRequest, left: _Unfinished) -> ImageInfo:
+        if left.worked_over:
+            return left.found
+        try:
+            return await self._steps.after(request, left.found, self._inspector)
+        except StepFailed:
+            self._set_aside(request.prompt_id, left)
+            raise
+
+    def _set_aside(self, prompt_id: str, left: _Unfinished) -> None:
+        """Keep a picture for the next attempt, which goes on with it instead of paying for another."""
+        self._unfinished[prompt_id] = left
+        while len(self._unfinished) > KEEP_UNFINISHED:
+            self._unfinished.popitem(last=False)
+
     async def _keep(self, message_id: str, prompt: Prompt, found: ImageInfo) -> GenerationSucceeded:
         try:
+            await self._registry.recall(message_id, self._engine)
             put = self._images.put(found.data, found.media_type)
             stored_url: object = await call_host(put, STORE_TIME_LIMIT_MS)
             if not isinstance(stored_url, str) or not stored_url:
                 raise TypeError(f"the image store returned {_described(stored_url)} instead of an address")
         except Exception as error:  # a host's own store may raise anything; the picture is kept all the same
-            self._unstored[prompt.id] = found
-            while len(self._unstored) > KEEP_UNSTORED:
-                self._unstored.popitem(last=False)
+            self._set_aside(prompt.id, _Unfinished(found, worked_over=True))
             raise StorageError(f"the image could not be stored: {brief(error)}") from error
         # In its normal form, so that every spelling of it in a text or a click is seen to be the same.
         url = self._registry.unique_url(message_id, normalise_url(stored_url))

@@ -22,6 +22,7 @@ from limner.text import (
     normalise_url,
     same_url,
 )
+from limner.workflows.ports import Engine
 
 
 def _digest(*parts: str) -> bytes:
@@ -155,16 +156,17 @@ class PromptRegistry:
                 return self.keep_image(message_id, nearest.prompt, nearest.occurrence, image_url)
         raise UnknownImage(message_id, image_url)
 
-    def is_recalled(self, message_id: str) -> bool:
-        """Whether `recall` was called for the message, and it has not been dropped since."""
-        message = self._messages.get(message_id)
-        return message is not None and message.recalled
+    async def recall(self, message_id: str, engine: Engine) -> None:
+        """Take in the message's past sessions, once, with what is known already on top of them.
 
-    def recall(self, message_id: str, sessions: Iterable[Session]) -> None:
-        """Take in the message's past `sessions`, oldest first, and what is known already on top of them.
-
-        For what an earlier process did, or what was dropped for want of room.
+        For what an earlier process did, or what was dropped for want of room. Has to come before an address
+        is chosen or looked up: one that was given away then must not be given to another image now. Raises
+        `StorageError`.
         """
+        known = self._messages.get(message_id)
+        if known is not None and known.recalled:
+            return
+        sessions = await engine.past_sessions(message_id)
         message = self._message(message_id)
         newer = dict(message.successor)
         for session in sessions:

@@ -34,7 +34,8 @@ from limner.workflows.insertion import STORE_RETRIES_MS
 from limner.workflows.logs import brief, log
 from limner.workflows.ports import Engine, MessageStore
 from limner.workflows.prompts import PromptRegistry
-from limner.workflows.streaming import MAX_PROMPTS, scan, without_images
+from limner.workflows.scanning import scan, without_images
+from limner.workflows.streaming import MAX_PROMPTS
 
 READS_AT_ONCE = 16
 """How many messages are read at the same time."""

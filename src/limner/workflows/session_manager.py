@@ -5,8 +5,8 @@ It decides nothing about sessions. It posts events to the engine and performs th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 
 import anyio
 import anyio.abc
@@ -43,12 +43,17 @@ from limner.workflows.clock import Alarm
 from limner.workflows.host import STORE_TIME_LIMIT_MS, call_host
 from limner.workflows.insertion import deferred_images, insert_deferred_images
 from limner.workflows.logs import brief, log
+from limner.workflows.monitor import StreamingMonitor
 from limner.workflows.ports import Engine, Generator, ImageInspector, ImageStore, MessageStore
 from limner.workflows.processor import QueueProcessor
 from limner.workflows.progress import ProgressManager
 from limner.workflows.prompts import PromptNode, PromptRegistry
 from limner.workflows.recovery import Recovery, RecoveryReport
-from limner.workflows.streaming import MessageStream, StreamingMonitor
+from limner.workflows.steps import Steps
+from limner.workflows.streaming import MessageStream
+
+LAST_WORDS_MS = 5_000
+"""How long what is under way may take to tell how it ended, when everything is stopped, in ms."""
 
 
 class SessionManager:
@@ -66,6 +71,7 @@ class SessionManager:
         patterns: PromptPatterns,
         profile: Profile,
         limits: Limits,
+        steps: Steps,
     ) -> None:
         self.engine = engine
         self.store = store
@@ -83,6 +89,7 @@ class SessionManager:
             progress=self.progress,
             alarm=alarm,
             limits=limits,
+            steps=steps,
         )
         self._streams: dict[str, MessageStream] = {}
         self._newest_stream: dict[str, str] = {}  # message id to session id, in the order of the commits
@@ -101,27 +108,59 @@ class SessionManager:
         self._recovery = self._new_recovery()
         failure: LimnerError | None = None
         try:
-            async with anyio.create_task_group() as tasks:
+            async with self._services(), anyio.create_task_group() as tasks:
                 self._tasks = tasks
                 self.processor.start(tasks)
                 self.progress.start()
-                tasks.start_soon(self.engine.run, self, name="limner engine")
-                tasks.start_soon(self.alarm.run, name="limner alarm")
                 try:
-                    report = await self._recovery.run(contents.live, contents.ended, tasks)
+                    task_status.started(await self._recovery.run(contents.live, contents.ended, tasks))
+                    await anyio.Event().wait()
                 except LimnerError as error:
                     failure = error  # raised below, since here it would come out in a group
                     tasks.cancel_scope.cancel()
-                else:
-                    task_status.started(report)
+                finally:
+                    # Nothing new is begun from here on; what is under way may still tell how it ended.
+                    self._tasks = None
             if failure is not None:
                 raise failure
         finally:
-            self._tasks = None
             self.processor.stop()
             self.progress.stop()
             with anyio.CancelScope(shield=True):
                 await self.engine.aclose()
+
+    @asynccontextmanager
+    async def _services(self) -> AsyncIterator[None]:
+        """Run the engine and the alarm during the block, and after it as long as it takes to stop them.
+
+        A cancellation reaches them last: an image that was just finished has still to be recorded, or the
+        next process would pay for it again.
+        """
+        over = anyio.Event()
+        services = anyio.CancelScope(shield=True)
+
+        async def serve() -> None:
+            with services:
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(self.engine.run, self, name="limner engine")
+                    tasks.start_soon(self.alarm.run, name="limner alarm")
+
+        async def stop() -> None:
+            try:
+                await over.wait()
+            finally:
+                # A journal that cannot be written, or an image store that hangs, must not hold up the end.
+                with anyio.move_on_after(LAST_WORDS_MS / 1000, shield=True):
+                    await over.wait()
+                services.cancel()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(serve)
+            tasks.start_soon(stop)
+            try:
+                yield
+            finally:
+                over.set()
 
     def _new_recovery(self) -> Recovery:
         return Recovery(
@@ -207,8 +246,7 @@ class SessionManager:
 
     async def _node_of(self, message_id: str, image_url: str) -> PromptNode:
         refuse_regeneration_during_streaming(self.engine.live_session(message_id))
-        if not self.registry.is_recalled(message_id):
-            self.registry.recall(message_id, await self.engine.past_sessions(message_id))
+        await self.registry.recall(message_id, self.engine)
         live = self.engine.live_session(message_id)
         refuse_regeneration_during_streaming(live)
         node = self.registry.get_prompt_for_image(message_id, image_url)
@@ -300,7 +338,7 @@ class SessionManager:
         if isinstance(step.event, StreamStarted):
             self._newest_stream[session.message_id] = session.id
         self.progress.committed(step)
-        for command in step.commands:
+        for command in step.commands if self._tasks is not None else ():
             self._perform(session, command)
         if is_final(session):
             self._ended(session)
@@ -316,6 +354,11 @@ class SessionManager:
             self._running().start_soon(self._insert, session, command, name="limner insertion")
 
     async def _insert(self, session: Session, command: InsertImages) -> None:
+        try:
+            # A target may have been replaced by an earlier process; its successor is what is meant then.
+            await self.registry.recall(session.message_id, self.engine)
+        except StorageError as error:
+            log.warning("past_not_recalled", message_id=session.message_id, error=brief(error))
         outcome = await insert_deferred_images(
             self.store,
             session.message_id,

@@ -8,9 +8,7 @@ empties in order. `seal` says that the text is final; it is scanned once more, a
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
-from collections.abc import Awaitable, Callable, Sequence
-from inspect import isawaitable
+from collections.abc import Callable
 from typing import NamedTuple
 
 import anyio
@@ -21,18 +19,15 @@ from limner.errors import (
     MessageBusy,
     MessageGone,
     NotRunning,
-    PatternTooSlow,
     StorageError,
     VersionConflict,
 )
 from limner.states import PromptFound, StreamEnded, StreamStarted
 from limner.states.sealing import settle_text
 from limner.text import (
-    ImageMatch,
     PromptMatch,
     PromptPatterns,
     PromptScanner,
-    extract_image_prompts,
 )
 from limner.text.images import images_between
 from limner.workflows.clock import Alarm
@@ -42,6 +37,7 @@ from limner.workflows.logs import brief, log
 from limner.workflows.ports import Engine, MessageStore
 from limner.workflows.progress import ProgressManager
 from limner.workflows.prompts import PromptRegistry
+from limner.workflows.scanning import scan, without_images
 
 MAX_PROMPTS = 1_000
 """How many prompts of one message are illustrated; a model that repeats itself writes thousands."""
@@ -49,11 +45,13 @@ MAX_PROMPTS = 1_000
 IDLE_LIMIT_MS = 600_000
 """How long a stream may bring nothing before it counts as abandoned: longer than models think."""
 
-POLL_INTERVAL_MS = 300
-"""How often a `StreamingMonitor` looks, in ms (the seed's value)."""
+JOURNAL_PATIENCE_MS = 30_000
+"""How long `MessageStream.seal` waits for a journal that cannot be written, before it lets its caller go."""
 
 
 class _Seal(NamedTuple):
+    """The text is final; `final_text` is what the host says it is, where it says so."""
+
     final_text: str | None
 
 
@@ -101,6 +99,11 @@ class MessageStream:
         self._idle = anyio.CancelScope()
         self._outbox, self._inbox = anyio.create_memory_object_stream[PromptMatch | _Seal](math.inf)
         self._opened = anyio.Event()
+        self._began = anyio.Event()
+        self._seal: _Seal | None = None
+        self._ending = anyio.Event()
+        self._settled = anyio.Event()
+        self._settled_text = ""
         self._sealed = anyio.Event()
         self._error: StorageError | NotRunning | None = None
 
@@ -111,6 +114,7 @@ class MessageStream:
         caller that is cancelled while it waits leaves no session open. Raises `StorageError`.
         """
         tasks.start_soon(self._run, name=f"limner stream {self.message_id}")
+        tasks.start_soon(self._save, name=f"limner text {self.message_id}")
         tasks.start_soon(self._note_version, name=f"limner store {self.message_id}")
         tasks.start_soon(self._end_when_idle, name=f"limner idle {self.message_id}")
         try:
@@ -163,17 +167,25 @@ class MessageStream:
         """Say that the text is final, without waiting for what follows from it."""
         if not self.closed:
             self.closed = True
-            self._outbox.send_nowait(_Seal(final_text))
+            self._seal = _Seal(final_text)
+            self._ending.set()
+            self._outbox.send_nowait(self._seal)
 
     async def seal(self, final_text: str | None = None) -> None:
         """Say that the text is final, and wait until the session is sealed.
 
         `final_text` is the text as the host will keep it, where that differs from what was streamed.
-        Raises `StorageError` where the store could not be asked; the streamed text then counts.
-        Raises `NotRunning` where Limner was closed before that.
+        Raises `StorageError` where the store could not be asked; the streamed text then counts. Also where
+        the journal cannot be written for half a minute; the seal then stands in line. Raises `NotRunning`
+        where Limner was closed before that.
         """
         self.seal_soon(final_text)
-        await self._sealed.wait()
+        await self._settled.wait()
+        with anyio.move_on_after(JOURNAL_PATIENCE_MS / 1000):
+            await self._sealed.wait()
+        if not self._sealed.is_set():
+            told = f"message {self.message_id!r} has its text; its images wait for the journal to be writable"
+            raise StorageError(told)
         if self._error is not None:
             raise self._error
 
@@ -194,7 +206,8 @@ class MessageStream:
                     return
                 async for found in self._inbox:
                     if isinstance(found, _Seal):
-                        await self._seal(found.final_text)
+                        await self._settled.wait()
+                        await self._end()
                         return
                     if not self.muted:
                         await self._tell(found)
@@ -208,6 +221,9 @@ class MessageStream:
         finally:
             self.closed = True
             self._opened.set()
+            self._began.set()
+            self._ending.set()
+            self._settled.set()
             self._sealed.set()
             self._idle.cancel()
             self._on_end(self)
@@ -227,16 +243,20 @@ class MessageStream:
             self.mute()  # cancelled while this was on its way
 
     async def _open(self) -> bool:
-        while not self.closed:
+        while not self._superseded:
             try:
                 session = await self._engine.post(self.message_id, StreamStarted())
             except MessageBusy:
                 log.info("stream_waits_for_write", message_id=self.message_id)
                 self._opened.set()
                 await self._progress.wait_ended(self.message_id)
+                # What that write has made of the message is not the host's doing.
+                await self._looked.wait()
+                await self._note_version()
             else:
                 self.session_id = session.id
                 self._opened.set()
+                self._began.set()
                 log.info("streaming_started", message_id=self.message_id, session_id=session.id)
                 return True
         return False
@@ -274,17 +294,29 @@ class MessageStream:
             if match.start not in waiting
         }
 
-    async def _seal(self, final_text: str | None) -> None:
-        if self._scanner.error is not None:
-            error = self._scanner.error
-            log.warning("pattern_too_slow", pattern=error.pattern, limit_ms=error.limit_ms)
+    async def _save(self) -> None:
+        # A task of its own, since the text must be saved even while the journal takes no prompt. But not
+        # before the session has begun: until then the message belongs to the write of the session before.
+        await self._ending.wait()
+        await self._began.wait()
+        if self._seal is None or not self.session_id:
+            return  # another stream has the message now, or there is no session
+        final_text = self._seal.final_text
         try:
-            text = await self._settle_text(final_text)
+            self._settled_text = await self._settle_text(final_text)
         except Exception as error:  # noqa: BLE001 - a host's own store may raise anything
             told = f"message {self.message_id!r} could not be read or saved: {brief(error)}"
             self._error = error if isinstance(error, StorageError) else StorageError(told)
             log.warning("store_failed", message_id=self.message_id, error=brief(error))
-            text = self.text if final_text is None else final_text
+            self._settled_text = self.text if final_text is None else final_text
+        finally:
+            self._settled.set()
+
+    async def _end(self) -> None:
+        if self._scanner.error is not None:
+            error = self._scanner.error
+            log.warning("pattern_too_slow", pattern=error.pattern, limit_ms=error.limit_ms)
+        text = self._settled_text
         if self.muted:
             return
         if not self._chunks:
@@ -326,61 +358,3 @@ class MessageStream:
                         raise
                     continue  # the host was quicker: decide again with what it wrote
             return settled.text
-
-
-class StreamingMonitor:
-    """Polls a host that only has the text so far, and feeds what it sees to a `MessageStream`."""
-
-    def __init__(
-        self,
-        stream: MessageStream,
-        read_text: Callable[[], str | Awaitable[str]],
-        alarm: Alarm,
-        poll_interval_ms: int = POLL_INTERVAL_MS,
-    ) -> None:
-        self.stream = stream
-        self._read_text = read_text
-        self._alarm = alarm
-        self._interval_ms = poll_interval_ms
-        self._scope = anyio.CancelScope()
-
-    async def check_for_new_prompts(self) -> None:
-        """Look once."""
-        text = self._read_text()
-        self.stream.observe(await text if isawaitable(text) else text)
-
-    async def run(self) -> None:
-        """Look, wait, and look again, until `stop` or until the stream is closed."""
-        with self._scope:
-            while not self.stream.closed:
-                try:
-                    await self.check_for_new_prompts()
-                except Exception as error:  # noqa: BLE001 - the host's own function; the next look may succeed
-                    log.warning("monitor_failed", message_id=self.stream.message_id, error=repr(error))
-                await self._alarm.sleep(self._interval_ms)
-
-    def stop(self) -> None:
-        """Look no more."""
-        self._scope.cancel()
-
-
-def without_images(
-    text: str, matches: Sequence[PromptMatch], images: Sequence[ImageMatch]
-) -> list[PromptMatch]:
-    """The prompts that no image follows yet: in a message that arrives whole, the others are done already."""
-    starts = sorted(image.start for image in images)
-
-    def has_image(match: PromptMatch) -> bool:
-        index = bisect_left(starts, match.end)
-        return index < len(starts) and not text[match.end : starts[index]].strip()
-
-    return [match for match in matches if not has_image(match)]
-
-
-def scan(text: str, patterns: PromptPatterns) -> list[PromptMatch]:
-    """All prompts in a text; where one of the host's patterns is too slow, what the tags alone find."""
-    try:
-        return extract_image_prompts(text, patterns)
-    except PatternTooSlow as error:
-        log.warning("pattern_too_slow", pattern=error.pattern, limit_ms=error.limit_ms)
-        return extract_image_prompts(text, patterns.without_regexes())

@@ -47,7 +47,8 @@ def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
 @pytest.fixture(autouse=True)
 def small_cards(monkeypatch: pytest.MonkeyPatch) -> None:
     """`sketch` paints for real, but stamps: the size of a card is not what these tests are about."""
-    monkeypatch.setattr(factory, "SketchGenerator", partial(SketchGenerator, 96, 64, steps=1))
+    stamps = factory._KINDS["sketch"]._replace(make=partial(SketchGenerator, 96, 64, steps=1))
+    monkeypatch.setattr(factory, "_KINDS", {**factory._KINDS, "sketch": stamps})
 
 
 @pytest.fixture

@@ -8,15 +8,13 @@ import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import anyio.to_thread
 import uvicorn
-from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 PATIENCE_S = 20
 """How long a test waits for something that should come at once, before it is given up as failed."""
@@ -29,15 +27,17 @@ async def happened(event: threading.Event) -> None:
 
 @dataclass(frozen=True)
 class Received:
-    """A request as the server got it."""
+    """A request as the server got it. `raw_path` is the path before its percent signs were resolved."""
 
     method: str
     path: str
     headers: dict[str, str]
     body: bytes
-    json: dict[str, object] = field(default_factory=dict)
+    json: dict[str, Any] = field(default_factory=dict)
     port: int = 0
     """The client's, by which its connections can be told apart."""
+    query: dict[str, str] = field(default_factory=dict)
+    raw_path: str = ""
 
 
 Handler = Callable[[Received], Awaitable[Response]]
@@ -72,25 +72,44 @@ class WebServer:
         self.arrived = threading.Event()
         self.released = threading.Event()
         self._handlers: dict[str, Handler] = {}
-        app = Starlette(routes=[Route("/{path:path}", self._answer, methods=["GET", "POST"])])
-        self._running = RunningApp(app)
-        self.url = self._running.url
+        self._below: dict[str, Handler] = {}
+        # Listening before the thread runs: a connection made meanwhile waits, and nobody has to poll.
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        config = uvicorn.Config(
+            self._app,
+            interface="asgi3",
+            log_config=None,
+            lifespan="off",
+            ws="none",
+            timeout_graceful_shutdown=1,
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]})
+        self._thread.start()
 
     def reset(self) -> None:
         """Forget everything that the last test set up."""
         self.released.set()
         self.received.clear()
         self._handlers.clear()
+        self._below.clear()
         self.arrived = threading.Event()
         self.released = threading.Event()
 
     def close(self) -> None:
         self.released.set()
-        self._running.close()
+        self._server.should_exit = True
+        self._thread.join(PATIENCE_S)
+        self._socket.close()
 
     def on(self, path: str, handler: Handler) -> None:
         """Let `handler` answer requests for `path`."""
         self._handlers[path] = handler
+
+    def on_below(self, path: str, handler: Handler) -> None:
+        """Let `handler` answer requests for whatever lies below `path`, which ends in a slash."""
+        self._below[path] = handler
 
     def answer(self, path: str, response: Response) -> None:
         """Answer every request for `path` alike."""
@@ -116,6 +135,11 @@ class WebServer:
         await anyio.to_thread.run_sync(released.wait, PATIENCE_S)
         return Response(status_code=503)
 
+    async def _app(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # Not by way of a route: none matches a path with a line break in it.
+        response = await self._answer(Request(scope, receive))
+        await response(scope, receive, send)
+
     async def _answer(self, request: Request) -> Response:
         try:
             body = await request.body()
@@ -129,9 +153,14 @@ class WebServer:
             body,
             await request.json() if is_json else {},
             request.client.port if request.client is not None else 0,
+            dict(request.query_params),
+            request.scope["raw_path"].decode("ascii"),
         )
         self.received.append(received)
         handler = self._handlers.get(request.url.path)
+        if handler is None:
+            below = (kept for path, kept in self._below.items() if request.url.path.startswith(path))
+            handler = next(below, None)
         if handler is None:
             return JSONResponse({"detail": "Not Found"}, 404)
         return await handler(received)

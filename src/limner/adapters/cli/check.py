@@ -45,8 +45,9 @@ Explore = Callable[[int, SessionKind, OnDrainTimeout], Exploration]
 def check_command(context: click.Context, prompts: int) -> None:
     """Walk through everything that can happen to one session, and check the six invariants everywhere.
 
-    Prompts found and found again, clicks, failures, repetitions, timers in any order, cancels: every event
-    in every state that can be reached. With 4 prompts it takes about a minute. Exit code 1, and the shortest
+    Prompts found and found again, clicks, failures, repetitions, timers in any order, cancels, and the end
+    of the process with a restart behind it: every event
+    in every state that can be reached. With 4 prompts it takes a minute or two. Exit code 1, and the shortest
     way to each violation, if there is one.
 
     \b

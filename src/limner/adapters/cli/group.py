@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import traceback
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from limner.adapters.cli.diagrams import diagrams_command
 from limner.adapters.cli.errors import EXIT_CODES_HELP, ExitCode, fault_of
 from limner.adapters.cli.illustrate import illustrate_command
 from limner.adapters.cli.logs import configure_logs, verbosity, verbosity_option
+from limner.adapters.cli.sessions import sessions_command
 
 
 class LimnerGroup(click.Group):
@@ -27,6 +29,10 @@ class LimnerGroup(click.Group):
         # Ours, whatever the caller wants: click's own handling would print a second kind of error.
         settings["standalone_mode"] = False
         configure_logs(0)
+        for stream in (sys.stdout, sys.stderr):
+            # A terminal or a pipe of another encoding shows what it does not have as an escape.
+            if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+                stream.reconfigure(errors="backslashreplace")
         try:
             code = super().main(args, *rest, **settings)
         except click.ClickException as error:
@@ -83,3 +89,4 @@ main.add_command(illustrate_command)
 main.add_command(demo_command)
 main.add_command(diagrams_command)
 main.add_command(check_command)
+main.add_command(sessions_command)

@@ -93,7 +93,7 @@ class Settings:
 @click.option(
     "-g", "--generator", metavar="WHO", default="sketch", show_default=True, help=f"Who paints: {POSSIBLE}."
 )
-@click.option("--image-model", metavar="NAME", help="The model that openai=URL paints with.")
+@click.option("--image-model", metavar="NAME", help="The model that paints, where there is a choice.")
 @click.option("--workflow", metavar="FILE", help="The workflow that comfyui=URL paints with, in API format.")
 @click.option(
     "--pattern", multiple=True, metavar="REGEX", help="A regular expression whose first group is the prompt."
