@@ -149,17 +149,6 @@ class HttpClient:
             async with self._open("DELETE", self._url(path), None):
                 pass
 
-    async def aclose(self) -> None:
-        """Close all connections."""
-        await self._client.aclose()
-
-    async def _json(
-        self, method: str, path: str, body: Mapping[str, Any] | None, max_bytes: int | None
-    ) -> object:
-        with self._time_limit(path):
-            async with self._open(method, self._url(path), body) as answer:
-                return await answer.json(max_bytes or self._max_bytes)
-
     def without_secrets(self, words: str) -> str:
         """`words` of the server with the keys of this client taken out."""
         for secret in self._secrets:
@@ -188,6 +177,17 @@ class HttpClient:
                 yield socket
             finally:
                 await socket.aclose()
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._client.aclose()
+
+    async def _json(
+        self, method: str, path: str, body: Mapping[str, Any] | None, max_bytes: int | None
+    ) -> object:
+        with self._time_limit(path):
+            async with self._open(method, self._url(path), body) as answer:
+                return await answer.json(max_bytes or self._max_bytes)
 
     @asynccontextmanager
     async def _open_file(self, url: httpx.URL, where: str = "") -> AsyncIterator[Answer]:
