@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -564,11 +565,18 @@ async def at_work(comfy: ComfyServer, progress: Progress) -> None:
 
 
 async def cancelled_when(
-    comfy: ComfyServer, generator: ComfyUIGenerator, progress: Progress, reached: Any, **request: Any
+    comfy: ComfyServer,
+    generator: ComfyUIGenerator,
+    progress: Progress,
+    reached: Any,
+    *,
+    keeps_job: bool = False,
+    **request: Any,
 ) -> None:
+    asked = replace(asking(**request), keeps_job=lambda: keeps_job)
     with anyio.fail_after(PATIENCE_S):
         async with anyio.create_task_group() as group:
-            group.start_soon(generator.generate, asking(**request), progress)
+            group.start_soon(generator.generate, asked, progress)
             await reached()
             group.cancel_scope.cancel()
 
@@ -603,6 +611,72 @@ async def test_cancelling_a_job_that_waits_takes_it_out_of_the_queue(is_new, com
     assert comfy.asked("/interrupt") == []
     assert comfy.running is not None
     assert comfy.running.id == theirs
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+@pytest.mark.parametrize("has_websockets", [True, False])
+async def test_a_job_at_work_that_the_next_process_will_ask_for_goes_on(
+    is_new, has_websockets, comfy, progress
+):
+    comfy.is_new, comfy.has_websockets = is_new, has_websockets
+    comfy.hold_at = "sampling"
+    async with generator_for(comfy) as generator:
+        await cancelled_when(comfy, generator, progress, lambda: at_work(comfy, progress), keeps_job=True)
+    assert comfy.asked("/interrupt") == []
+    comfy.release()
+    async with generator_for(comfy, poll_interval_ms=1) as generator:
+        again = asking(job_id=progress.job_ids[0])
+        assert await generator.generate(again, Progress()) == painted()
+    assert len(comfy.asked("/prompt")) == 1
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+async def test_a_job_that_waits_and_that_the_next_process_will_ask_for_keeps_its_place(
+    is_new, comfy, progress
+):
+    comfy.is_new = is_new
+    comfy.hold_at = "sampling"
+    await queue_of_somebody_else(comfy)
+    await happened(comfy.reached)
+
+    async def known() -> None:
+        await comfy.until(lambda: len(comfy.queue) == 1)
+        await at_work(comfy, progress)
+
+    async with generator_for(comfy) as generator:
+        await cancelled_when(comfy, generator, progress, known, keeps_job=True)
+    assert [job.id for job in comfy.queue] == progress.job_ids
+    assert [asked for asked in comfy.asked("/queue") if asked] == []
+    comfy.release()
+    async with generator_for(comfy, poll_interval_ms=1) as generator:
+        again = asking(job_id=progress.job_ids[0])
+        assert await generator.generate(again, Progress()) == painted()
+    assert len(comfy.asked("/prompt")) == 2
+
+
+async def test_a_job_that_was_picked_up_can_be_left_to_yet_another_process(comfy, progress):
+    job_id = await job_left_behind(comfy, "sampling")
+
+    async def listening() -> None:
+        await comfy.until(lambda: "the process before" in comfy.greeted)
+
+    async with generator_for(comfy) as generator:
+        await cancelled_when(comfy, generator, progress, listening, keeps_job=True, job_id=job_id)
+    assert comfy.asked("/interrupt") == []
+    assert comfy.running is not None
+    assert comfy.running.id == job_id
+
+
+async def test_a_job_whose_id_did_not_come_is_withdrawn_since_nobody_could_ask_for_it(
+    comfy, progress, monkeypatch
+):
+    monkeypatch.setattr("limner.adapters.comfyui._CANCEL_TIME_S", 0.2)
+    comfy.hold_at = "answer queue"
+    async with generator_for(comfy) as generator:
+        await cancelled_when(comfy, generator, progress, lambda: happened(comfy.reached), keeps_job=True)
+    assert progress.job_ids == []
+    assert len(comfy.asked("/prompt")) == 1
+    assert comfy.queue == []
 
 
 async def test_cancelling_while_the_image_is_fetched_leaves_the_next_job_alone(comfy, progress):
@@ -755,7 +829,7 @@ async def test_a_job_that_failed_meanwhile_is_that_failure(comfy, progress):
     assert type(caught.value) is BackendError
 
 
-async def test_a_job_that_was_interrupted_when_its_process_ended_is_lost(comfy, progress):
+async def test_a_job_that_was_stopped_while_no_process_waited_for_it_is_lost(comfy, progress):
     comfy.hold_at = "sampling"
     async with generator_for(comfy) as generator:
         await cancelled_when(comfy, generator, progress, lambda: at_work(comfy, progress))

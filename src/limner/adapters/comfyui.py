@@ -69,6 +69,9 @@ class ComfyUIGenerator:
     Each attempt is a job of its own with a client id of its own, so that the websocket tells of this job
     alone and the job can be found in the queue again. Its seed is the request's for the first attempt and
     differs for each further one: the server keeps the results of equal graphs and may answer with nothing.
+
+    Cancelling takes the job out of the queue or interrupts it, even one whose id is still on its way, unless
+    the next process is going to ask for it.
     """
 
     capabilities = Capabilities(progress=True, preview=True, cancel=True, resume=True)
@@ -137,7 +140,8 @@ class ComfyUIGenerator:
             if end.failure is not None:
                 raise end.failure
         except anyio.get_cancelled_exc_class():
-            if not request.keeps_job():
+            # A job whose id is not known here cannot be asked for by the next process either.
+            if not job.id or not request.keeps_job():
                 await self._withdraw(job)
             raise
         except BackendError as failure:
@@ -346,7 +350,7 @@ class ComfyUIGenerator:
         """The failure as it is raised: without keys, and of a kind that says what to do."""
         words = self._client.without_secrets(str(failure))
         if isinstance(failure, Interrupted):
-            # Of a job that was found again: the process before this one has cancelled it when it ended.
+            # One that was found again was stopped while no process waited for it, which is no failure of it.
             return JobLost(words) if resumed else BackendError(words)
         return type(failure)(words, retry_after_ms=failure.retry_after_ms)
 
