@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 import anyio
 import anyio.lowlevel
@@ -23,20 +24,24 @@ from limner.errors import (
 from limner.states import (
     PROCESS_RESTARTED,
     CancelRequested,
+    Event,
     FoundPrompt,
     Generate,
     GenerationStarted,
+    GenerationSucceeded,
+    Image,
     InsertImages,
     InsertionWritten,
     PromptFound,
     RegenerationRequested,
+    Session,
     SessionSettings,
     StreamEnded,
     StreamStarted,
 )
 from limner.states.message import Step
 from limner.workflows.clock import Alarm
-from limner.workflows.ports import JournalRecord
+from limner.workflows.ports import JournalContents, JournalRecord
 from tests.support import ManualClock, settle
 
 pytestmark = pytest.mark.anyio
@@ -390,6 +395,60 @@ async def test_a_fact_that_has_become_senseless_is_refused_to_whoever_brought_it
         live = bench.engine.live_session("m")
         assert live is not None
         assert list(live.prompts) == [prompt_id]
+
+
+@pytest.mark.parametrize("request_", [CancelRequested(), StreamStarted()], ids=["cancel", "new stream"])
+@pytest.mark.parametrize("fails", [True, False])
+async def test_a_fact_that_meets_an_uncommitted_request_waits_for_what_becomes_of_it(
+    request_: Event, fails: bool
+):
+    told: list[str] = []
+
+    async def tell(bench: Bench, event: Event, session_id: str | None) -> None:
+        try:
+            await bench.engine.post("m", event, session_id=session_id)
+        except (EventRefused, StorageError) as error:
+            told.append(f"{event.name}: {type(error).__name__}")
+
+    async with running() as bench, anyio.create_task_group() as tasks:
+        session = await bench.engine.post("m", StreamStarted())
+        await bench.engine.post("m", PromptFound(CAT))
+        await bench.engine.post("m", GenerationStarted("1"))
+        bench.journal.gate = anyio.Event()
+        bench.journal.errors = [StorageError("disk full")] if fails else []
+        tasks.start_soon(tell, bench, request_, None)
+        await settle()
+        for fact in (GenerationSucceeded("1", Image("1.png")), StreamEnded((CAT,))):
+            tasks.start_soon(tell, bench, fact, session.id)
+            await settle()
+        assert told == [], "nobody is told before it is known"
+        bench.journal.gate.set()
+        await settle()
+        await bench.tick(100)
+        if fails:
+            assert told == [f"{request_.name}: StorageError"]
+            live = bench.engine.live_session("m")
+            assert live is not None
+            assert (live.id, live.state) == (session.id, "inserting")
+        else:
+            assert sorted(told) == ["generation_succeeded: EventRefused", "stream_ended: EventRefused"]
+
+
+async def test_a_host_s_own_journal_that_raises_anything_is_a_storage_error():
+    class Odd(SlowJournal):
+        async def past_sessions(self, message_id: str) -> Sequence[Session]:
+            raise ConnectionError("gone")
+
+        async def open(self) -> JournalContents:
+            raise KeyError("gone")
+
+        async def aclose(self) -> None:
+            raise OSError("gone")
+
+    engine = Bench(journal=Odd()).engine
+    for call in (engine.open, engine.aclose, partial(engine.past_sessions, "m")):
+        with pytest.raises(StorageError, match=r"the journal failed: .*gone"):
+            await call()
 
 
 async def test_what_stands_in_line_when_the_engine_is_stopped_is_committed_for_the_next_process():

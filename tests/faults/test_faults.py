@@ -280,5 +280,5 @@ def test_facts_that_are_never_written_down_after_a_failure_would_be_seen(
 def test_an_image_that_is_thrown_away_when_it_cannot_be_stored_would_be_seen(
     backend: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("limner.workflows.processor.KEEP_UNSTORED", 0)
+    monkeypatch.setattr("limner.workflows.processor.KEEP_UNFINISHED", 0)
     assert "a picture was paid for twice" in found_with("image put: StorageError", folder, backend)

@@ -21,7 +21,7 @@ import structlog
 from limner.adapters.journal_memory import MemoryJournal
 from limner.adapters.limner import Limner
 from limner.adapters.message_memory import MemoryMessageStore
-from limner.errors import CallerError, Moderated, StorageError, Unavailable
+from limner.errors import CallerError, Moderated, NotRunning, StorageError, Unavailable
 from limner.states import PROCESS_RESTARTED, Command, InsertImages, Session, is_final
 from limner.states.message import Step
 from limner.states.outcome import Result, result_of
@@ -193,7 +193,7 @@ async def one_message(limner: Limner, store: Store, message_id: str, dice: rando
             async for _ in text:
                 if dice.random() < 0.01:
                     break
-    except (ConnectionResetError, StorageError):
+    except (ConnectionResetError, StorageError, NotRunning):
         pass
     for _ in range(dice.randrange(4)):
         await anyio.sleep(dice.choice([0, 0.5, 1.999, 2, 2.001, 40]))
@@ -219,7 +219,7 @@ async def meddle(limner: Limner, store: Store, message_id: str, dice: random.Ran
                 await limner.cancel(message_id)
         elif fate < 0.5:
             store.streams[message_id] += 1
-            with suppress(StorageError):
+            with suppress(StorageError, NotRunning):
                 async for _ in limner.illustrate(message_id, story(dice)):
                     pass
         elif fate < 0.6:

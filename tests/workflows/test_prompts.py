@@ -194,9 +194,13 @@ def test_a_message_can_be_forgotten():
 class Past:
     """An engine that only remembers; counts how often it is asked."""
 
-    def __init__(self, *sessions: Session) -> None:
+    def __init__(self, *sessions: Session, live: Session | None = None) -> None:
         self.sessions = sessions
+        self.live = live
         self.asked = 0
+
+    def live_session(self, message_id: str) -> Session | None:
+        return self.live
 
     async def past_sessions(self, message_id: str) -> list[Session]:
         self.asked += 1
@@ -256,6 +260,13 @@ async def test_a_message_is_recalled_once_and_again_when_it_was_dropped_meanwhil
     await registry.recall("m", as_engine(past))
     assert past.asked == 2
     assert registry.successor_of("m", "a.png") == "b.png"
+
+
+@pytest.mark.anyio
+async def test_what_the_live_session_has_made_is_recalled_too_if_it_was_dropped():
+    registry, live = PromptRegistry(), replaced("a.png", "b.png")
+    await registry.recall("m", as_engine(Past(live=live)))
+    assert registry.unique_url("m", "b.png") == "b.png#2"
 
 
 def as_engine(past: Past) -> Engine:

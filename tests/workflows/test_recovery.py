@@ -7,10 +7,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 from structlog.testing import capture_logs
 
 from limner.adapters.journal_memory import MemoryJournal
+from limner.adapters.limner import Limner
 from limner.errors import (
     CancelTooLate,
     JobLost,
@@ -23,10 +25,11 @@ from limner.errors import (
 from limner.states import Prompt, Session
 from limner.text import find_images, strip_illustrations
 from limner.workflows.insertion import STORE_RETRIES_MS
-from limner.workflows.ports import Capabilities, GenerationRequest, ProgressCallback
+from limner.workflows.ports import Capabilities, GenerationRequest, ProgressCallback, StoredMessage
 from limner.workflows.progress import PromptProgress, SessionEnded, SessionProgress
-from limner.workflows.recovery import RecoveryReport
-from tests.studio import ScriptedStore, Studio, tag
+from limner.workflows.recovery import READING_MS, RecoveryReport
+from tests.journeys.seeded import run_seeded, virtual_milliseconds
+from tests.studio import FakeInspector, ScriptedStore, Studio, tag
 from tests.support import FakeImageStore, FakePainter, png, settle
 
 pytestmark = pytest.mark.anyio
@@ -224,6 +227,18 @@ async def test_a_stream_whose_message_was_never_saved_is_cancelled_and_its_image
         assert result.problem is not None
         assert "no such message" in result.problem.message
         assert [image.reason for image in result.unplaced] == ["session-cancelled"]
+        assert second.painter.requests == []
+
+
+async def test_nothing_is_painted_for_a_dead_stream_before_its_fate_is_known():
+    house = House()
+    async with house.process(hold=True) as first:
+        left = await begin(first, tag("a cat"))
+    async with house.process() as second:
+        await settle()
+        assert second.limner.recovered.cancelled == (left.id,)
+        assert second.limner.recovered.messages == {left.id: "m"}
+        assert second.painter.requests == []
 
 
 async def test_a_message_may_be_streamed_again_after_its_stream_died():
@@ -622,12 +637,13 @@ async def test_a_failure_before_the_restart_still_counts_as_an_attempt():
         first.painter.answers = {"a cat": [Unavailable("down")]}
         await stream(first, tag("a cat"))
         await settle()
-    async with house.process(down_ms=60_000) as second:
-        second.painter.answers = {"a cat": [Unavailable("still down")]}
+    painter = FakePainter()
+    painter.answers = {"a cat": [Unavailable("still down")]}
+    async with house.process(painter, down_ms=60_000) as second:
         await second.tick(0)
         result = await second.limner.finished("m")
         assert [failed.problem.message for failed in result.failed] == ["still down"]
-        assert [request.attempt for request in second.painter.requests] == [2]
+        assert [request.attempt for request in painter.requests] == [2]
 
 
 async def test_an_hour_without_a_process_counts_for_no_limit():
@@ -657,3 +673,120 @@ async def test_a_journal_that_cannot_be_written_at_the_start_stops_the_start_wit
     with pytest.raises(StorageError, match="disk full"):
         async with Studio(journal=broken):
             pass
+
+
+async def test_a_past_that_cannot_be_read_costs_no_picture():
+    class Forgetful(MemoryJournal):
+        async def past_sessions(self, message_id: str) -> Any:
+            raise ConnectionError("the journal's server is away")
+
+    async with Studio(journal=Forgetful()) as studio:
+        with capture_logs() as logs:
+            result = await studio.illustrate("m", tag("a cat"))
+        assert len(result.placed) == 1
+        assert len(studio.painter.requests) == 1
+        assert "past_not_recalled" in [entry["event"] for entry in logs]
+
+
+async def test_a_cancel_that_the_journal_does_not_take_is_tried_again():
+    house = House()
+    async with house.process(hold=True) as first:
+        left = await begin(first, tag("a cat"))
+
+    class FailsOnce(MemoryJournal):
+        appends = 0
+
+        async def append(self, records: Any) -> None:
+            self.appends += 1
+            if self.appends == 2:
+                raise StorageError("disk full")
+            await super().append(records)
+
+    journal = FailsOnce()
+    journal._live = house.journal._live
+    async with Studio(journal=journal, store=house.store) as second:
+        assert second.limner.recovered.unread == (left.id,)
+        await second.tick(STORE_RETRIES_MS[0])
+        assert (await second.limner.finished("m")).state == "cancelled"
+        assert second.painter.requests == []
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_store_that_hangs_keeps_nobody_out_for_long(backend: str):
+    class Hangs(ScriptedStore):
+        hangs = False
+
+        async def read(self, message_id: str) -> StoredMessage | None:
+            if self.hangs:
+                await anyio.sleep_forever()
+            return await super().read(message_id)
+
+    journal, store, images = (
+        MemoryJournal(),
+        Hangs({f"m{n}": tag("a cat") for n in range(40)}),
+        FakeImageStore(),
+    )
+
+    def limner(painter: FakePainter) -> Limner:
+        return Limner(
+            painter,
+            store=store,
+            images=images,
+            inspector=FakeInspector(),
+            journal=journal,
+            clock=virtual_milliseconds,
+            shutdown_timeout_ms=0,
+        )
+
+    async def scenario(seed: int) -> int:
+        async with limner(FakePainter(hold=True)) as first:
+            for number in range(20):
+                await first.seal(f"m{number}")
+            for number in range(20, 40):
+                stream = await first.manager.start_streaming_session(f"m{number}")
+                stream.feed(tag("a cat"))
+        store.hangs = True
+        start = virtual_milliseconds()
+        async with limner(FakePainter()) as second:
+            took = virtual_milliseconds() - start
+            assert len(second.recovered.resumed) == 20
+            store.hangs = False
+            # Those that only had to be painted went on without the store; the others follow when it answers.
+            with anyio.fail_after(600):
+                for number in range(40):
+                    await second.finished(f"m{number}")
+        return took
+
+    assert run_seeded(backend, 1, scenario) == READING_MS
+
+
+async def test_dead_streams_share_their_commits():
+    class Counting(MemoryJournal):
+        groups = 0
+
+        async def append(self, records: Any) -> None:
+            self.groups += 1
+            await anyio.lowlevel.checkpoint()
+            await super().append(records)
+
+    store = ScriptedStore({f"m{number}": tag("a cat") for number in range(100)})
+    journal = Counting()
+    house = House()
+    house.store, house.journal = store, journal
+    async with house.process(hold=True) as first:
+        for number in range(100):
+            await begin(first, tag("a cat"), message_id=f"m{number}")
+    before = journal.groups
+    async with house.process(hold=True) as second:
+        assert len(second.limner.recovered.sealed) == 100
+        assert journal.groups - before < 20
+
+
+async def test_one_limner_may_be_entered_again_and_goes_on_with_what_it_left():
+    studio = Studio(hold=True)
+    async with studio:
+        await stream(studio, tag("a cat"))
+    studio.painter.release_all()
+    async with studio:
+        assert len(studio.limner.recovered.resumed) == 1
+        assert len((await studio.limner.finished("m")).placed) == 1

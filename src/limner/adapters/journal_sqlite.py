@@ -86,7 +86,7 @@ class SQLiteJournal:
         if durability not in _SYNCHRONOUS:
             raise InvalidSetting(f"durability must be 'power-loss' or 'process-death', not {durability!r}")
         if in_use not in {"refuse", "wait"}:
-            raise InvalidSetting(f"in_use must be 'refuse' or 'wait', not {in_use!r}")
+            raise InvalidSetting(f"journal_in_use must be 'refuse' or 'wait', not {in_use!r}")
         if busy_timeout_ms < 0:
             raise InvalidSetting(f"busy_timeout_ms must not be negative, but is {busy_timeout_ms}")
         self.path = Path(path)
@@ -104,7 +104,9 @@ class SQLiteJournal:
             if self._in_use == "refuse":
                 raise JournalInUse(f"journal {self.path} is in use{self._holder()}")
             if not waiting:
-                log.warning("journal_waits_for_other_process", journal=str(self.path), holder=self._holder())
+                log.warning(
+                    "journal_waits_for_other_process", journal=str(self.path), holder=self._holder().strip()
+                )
                 waiting = True
             await anyio.sleep(_LOOK_AGAIN_S)
         try:
@@ -114,8 +116,12 @@ class SQLiteJournal:
             raise
 
     async def append(self, records: Sequence[JournalRecord]) -> None:
-        """Commit all records, in order, or none. Raises `StorageError`."""
-        await self._in_thread(lambda: self._append(records))
+        """Commit all records, in order, or none. Raises `StorageError`.
+
+        A cancellation does not keep it from it: what has happened is written down also on the way out.
+        """
+        with anyio.CancelScope(shield=True):
+            await self._in_thread(lambda: self._append(records))
 
     async def past_sessions(self, message_id: str) -> Sequence[Session]:
         """The message's ended sessions, oldest first. Raises `StorageError`."""
@@ -230,6 +236,15 @@ class SQLiteJournal:
     # --- writing
 
     def _append(self, records: Sequence[JournalRecord]) -> None:
+        try:
+            self._commit(records)
+        except sqlite3.OperationalError:
+            # On a full disk it may be our own log that fills it; folded into the file it takes far less.
+            with suppress(sqlite3.Error):
+                self._opened().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            raise
+
+    def _commit(self, records: Sequence[JournalRecord]) -> None:
         newest = {record.session.id: record for record in records}
         numbers: dict[str, int] = {}
         with _transaction(self._opened()) as connection:

@@ -15,7 +15,7 @@ from collections.abc import (
     Iterable,
     Sequence,
 )
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
@@ -31,7 +31,7 @@ from limner.adapters.inspection import PillowInspector
 from limner.adapters.journal_sqlite import Durability, SQLiteJournal, WhenInUse
 from limner.adapters.local_engine import LocalEngine
 from limner.adapters.message_sqlite import SQLiteMessageStore
-from limner.errors import AlreadyRunning, InvalidSetting, LimnerError, NotRunning
+from limner.errors import AlreadyRunning, InvalidSetting, LimnerError, NotRunning, UnknownMessage
 from limner.states import InsertionMode, OnDrainTimeout, Session, SessionSettings
 from limner.states.limiter import Limits
 from limner.states.outcome import Counts, Result
@@ -130,6 +130,10 @@ class Limner:
             path = folder / "journal.sqlite3" if journal is None else journal
             journal = SQLiteJournal(path, durability=durability, in_use=journal_in_use)
         check_port("journal", journal, "open", "append", "past_sessions", "aclose")
+        if not isinstance(getattr(journal, "durable", None), bool):
+            raise InvalidSetting(
+                f"journal={journal!r:.60} cannot be used: its `durable` is not True or False"
+            )
         check_port("inspector", inspector, "inspect", "thumbnail")
         if store is None:
             store = SQLiteMessageStore(folder / "messages.sqlite3")
@@ -152,6 +156,7 @@ class Limner:
         self._shutdown_timeout_ms = shutdown_timeout_ms
         self._exit = AsyncExitStack()
         self._tasks: anyio.abc.TaskGroup | None = None
+        self._is_starting = False
         self.recovered = RecoveryReport()
         """What the last start found in the journal."""
 
@@ -171,8 +176,15 @@ class Limner:
 
         Raises `JournalInUse`, `JournalDamaged`, `JournalTooNew`, `JournalUnreadable`, `StorageError`.
         """
-        if self._tasks is not None:
+        if self._tasks is not None or self._is_starting:
             raise AlreadyRunning("this Limner is running already")
+        self._is_starting = True
+        try:
+            return await self._start()
+        finally:
+            self._is_starting = False
+
+    async def _start(self) -> Self:
         failure: LimnerError | None = None
         async with AsyncExitStack() as stack:
             for part in self._own:
@@ -219,7 +231,8 @@ class Limner:
             if self.manager.stream(session.message_id) is not None:
                 await self._cancel_quietly(session.message_id, "Limner was closed while the text still came")
         for session in self.manager.get_all_sessions():
-            await self.manager.progress.wait_ended(session.message_id)
+            with suppress(UnknownMessage):  # its very first event is still being committed
+                await self.manager.progress.wait_ended(session.message_id)
 
     async def _cancel_quietly(self, message_id: str, reason: str) -> None:
         try:

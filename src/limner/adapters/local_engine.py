@@ -12,7 +12,8 @@ not: whoever made it is told that it did not happen.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from uuid import uuid4
 
@@ -64,6 +65,17 @@ class _Handled:
         self.committed.set()
 
 
+@contextmanager
+def _as_storage_errors() -> Iterator[None]:
+    """A host's own journal may raise anything; callers are promised typed errors."""
+    try:
+        yield
+    except LimnerError:
+        raise
+    except Exception as error:
+        raise StorageError(f"the journal failed: {brief(error)}") from error
+
+
 class LocalEngine:
     """Runs sessions on the present event loop, asyncio's or trio's.
 
@@ -79,6 +91,7 @@ class LocalEngine:
         self._committed: dict[str, Session] = {}  # the live sessions as they are in the journal
         self._deadlines: list[tuple[int, str]] = []
         self._line: list[_Handled] = []
+        self._group: list[_Handled] = []  # what is being committed
         self._work = anyio.Event()
         self._stopped = False
         self._failures = 0
@@ -91,9 +104,10 @@ class LocalEngine:
 
     async def open(self) -> JournalContents:
         """See `limner.workflows.ports.Engine.open`."""
-        contents = await self._journal.open()
+        with _as_storage_errors():
+            contents = await self._journal.open()
         self._alarm.not_before(contents.last_event_at)
-        self._live, self._committed, self._line = {}, {}, []
+        self._live, self._committed, self._line, self._group = {}, {}, [], []
         self._taken_over = contents.live
         self._stopped = False
         return contents
@@ -114,7 +128,8 @@ class LocalEngine:
 
     async def aclose(self) -> None:
         """See `limner.workflows.ports.Engine.aclose`."""
-        await self._journal.aclose()
+        with _as_storage_errors():
+            await self._journal.aclose()
 
     def live_session(self, message_id: str) -> Session | None:
         """The message's live session, or None."""
@@ -126,13 +141,32 @@ class LocalEngine:
 
     async def past_sessions(self, message_id: str) -> Sequence[Session]:
         """See `limner.workflows.ports.Engine.past_sessions`."""
-        return await self._journal.past_sessions(message_id)
+        with _as_storage_errors():
+            return await self._journal.past_sessions(message_id)
 
     async def post(self, message_id: str, event: Event, *, session_id: str | None = None) -> Session:
         """See `limner.workflows.ports.Engine.post`."""
-        if self._stopped:
-            raise NotRunning("the engine has stopped")
-        return await self._outcome(self._handle(message_id, event, session_id=session_id))
+        while True:
+            if self._stopped:
+                raise NotRunning("the engine has stopped")
+            try:
+                handled = self._handle(message_id, event, session_id=session_id)
+            except EventRefused:
+                request = None if isinstance(event, REQUESTS) else self._uncommitted_request(message_id)
+                if request is None:
+                    raise
+                # A cancel or a new stream stands in the way, and may yet turn out not to have happened.
+                await request.committed.wait()
+                if request.error is None:
+                    raise
+            else:
+                return await self._outcome(handled)
+
+    def _uncommitted_request(self, message_id: str) -> _Handled | None:
+        for handled in reversed((*self._group, *self._line)):
+            if handled.message_id == message_id and isinstance(handled.event, REQUESTS):
+                return handled
+        return None
 
     async def _outcome(self, handled: _Handled) -> Session:
         await handled.committed.wait()
@@ -142,18 +176,18 @@ class LocalEngine:
 
     async def run(self, listener: StepListener) -> None:
         """Commit what is in line and hand on its commands, until cancelled."""
-        group: list[_Handled] = []
         try:
             while True:
                 if not self._line:
                     self._work = anyio.Event()
                     await self._work.wait()
-                group, self._line = self._line, []
+                group = self._group = self._line
+                self._line = []
                 error = await self._commit(group)
                 if error is not None:
                     only_requests = all(isinstance(handled.event, REQUESTS) for handled in group)
                     self._line = self._after_failure(group, self._line, error)
-                    group = []
+                    self._group = []
                     if not only_requests:  # facts and timers come again by themselves, and at once
                         pause = RETRY_PAUSES_MS[min(self._failures, len(RETRY_PAUSES_MS)) - 1]
                         await self._alarm.sleep(pause)
@@ -162,13 +196,14 @@ class LocalEngine:
                     for step in handled.steps:
                         listener.committed(step)
                     handled.end()
-                group = []
+                self._group = []
         finally:
             self._stopped = True
-            await self._stop(group)
+            await self._stop()
 
-    async def _stop(self, group: list[_Handled]) -> None:
+    async def _stop(self) -> None:
         # A group whose commit was cut off may be in the journal; repeating it could put it there twice.
+        group, self._group = self._group, []
         rest, self._line = self._line, []
         if rest and not group:
             # What has happened is kept for the next process, which also performs the commands.
@@ -265,7 +300,7 @@ class LocalEngine:
         line: list[_Handled] = []
         for number, handled in enumerate(pending):
             if isinstance(handled.event, REQUESTS) and number < len(group):
-                handled.end(type(error)(str(error)))  # one each, since each is raised in another task
+                handled.end(StorageError(str(error)))  # one each, since each is raised in another task
             elif isinstance(handled.event, TimePassed):
                 handled.end()  # its timer is armed again by what was gone back to
             else:

@@ -261,8 +261,8 @@ class QueueProcessor:
     def _keeps_job(self, session: Session, prompt_id: str) -> bool:
         """Whether a call that is cancelled may leave its job to the next process: only this one ends."""
         scope = self._scopes.get(JobId(session.id, prompt_id))
-        live = self._engine.live_session(session.message_id)
-        noted = None if live is None else live.prompts.get(prompt_id)
+        committed = self._progress.session(session.message_id)
+        noted = None if committed is None else committed.prompts.get(prompt_id)
         return (
             self._engine.durable
             and scope is not None
@@ -275,7 +275,7 @@ class QueueProcessor:
         # A generator may say it again at each look; what a host's own says amiss must not cost the picture.
         live = self._engine.live_session(session.message_id)
         known = None if live is None else live.prompts.get(prompt_id)
-        if not isinstance(job_id, str) or known is None or known.job_id == job_id:
+        if not isinstance(job_id, str) or (known is not None and known.job_id == job_id):
             return
         try:
             event = GenerationAccepted(prompt_id, job_id)
@@ -300,8 +300,13 @@ class QueueProcessor:
             self._unfinished.popitem(last=False)
 
     async def _keep(self, message_id: str, prompt: Prompt, found: ImageInfo) -> GenerationSucceeded:
+        width, height = int(found.width), int(found.height)  # a host's inspector may have its own numbers
         try:
             await self._registry.recall(message_id, self._engine)
+        except StorageError as error:
+            # A past that cannot be read must not cost the picture.
+            log.warning("past_not_recalled", message_id=message_id, error=brief(error))
+        try:
             put = self._images.put(found.data, found.media_type)
             stored_url: object = await call_host(put, STORE_TIME_LIMIT_MS)
             if not isinstance(stored_url, str) or not stored_url:
@@ -314,7 +319,7 @@ class QueueProcessor:
         self._registry.keep_image(message_id, prompt.text, prompt.occurrence, url)
         thumbnail = Thumbnail(found.thumbnail, found.thumbnail_media_type, final=True)
         self._progress.report(message_id, prompt.id, fraction=1.0, thumbnail=thumbnail)
-        image = Image(url, found.media_type, found.width, found.height, len(found.data))
+        image = Image(url, str(found.media_type), width, height, len(found.data))
         return GenerationSucceeded(prompt.id, image)
 
 

@@ -149,6 +149,9 @@ class ProgressManager:
     def start(self) -> None:
         """Sessions move from now on."""
         self._stopped = False
+        for track in self._tracks.values():
+            if track.ending.result is None:
+                track.ending = _Ending()
 
     def stop(self) -> None:
         """Sessions move no more: whoever waits for something of one gets `NotRunning`."""

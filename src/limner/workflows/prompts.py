@@ -171,6 +171,9 @@ class PromptRegistry:
         newer = dict(message.successor)
         for session in sessions:
             self.take_in(session)
+        live = engine.live_session(message_id)
+        if live is not None:
+            self.take_in(live)  # its images, too, were dropped for want of room
         message.successor.update(newer)
         message.recalled = True
 

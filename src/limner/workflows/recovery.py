@@ -11,14 +11,15 @@ so the next process takes it up, before it lets anybody in:
 4. A stream has died with its process. Its session is sealed with the text that the store holds; where the
    store has no such message, it is cancelled.
 
-A store that does not answer just then delays only the fourth step, and only for the sessions concerned:
-they are tried again in the background, and in the end sealed with the prompts that had been found.
+A store that does not answer just then holds the start up for some seconds at most. It delays the fourth step,
+and only for the sessions concerned: they are tried again in the background, and in the end sealed with the
+prompts that had been found.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import anyio
@@ -40,6 +41,9 @@ from limner.workflows.streaming import MAX_PROMPTS
 READS_AT_ONCE = 16
 """How many messages are read at the same time."""
 
+READING_MS = 10_000
+"""How long a start waits for the store, in ms. Whatever it has not answered by then, it may answer later."""
+
 NO_MESSAGE = "its stream died with the process, and the store has no such message"
 
 
@@ -50,7 +54,8 @@ class RecoveryReport:
     `resumed`: its text was final; it goes on with its images or its write. `sealed`: its stream had died;
     it goes on with the text that the store holds. `cancelled`: its stream had died and the store has no such
     message. `unread`: its stream had died and the store did not answer; it is sealed as soon as it does.
-    `finished` counts the sessions that had ended before and are kept in the journal.
+    `finished` counts the sessions that had ended before and are kept in the journal. `messages` has the
+    message's id for each session's.
     """
 
     resumed: tuple[str, ...] = ()
@@ -58,13 +63,13 @@ class RecoveryReport:
     cancelled: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
     finished: int = 0
+    messages: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 class _Look(NamedTuple):
-    """A message as the store has it (None: there is none), or that the store did not say."""
+    """What a session's message has to be illustrated, as the store has it (None: no such message)."""
 
-    text: str | None
-    answered: bool
+    prompts: tuple[FoundPrompt, ...] | None
 
 
 class Recovery:
@@ -86,11 +91,17 @@ class Recovery:
         self._alarm = alarm
         self._one_of_few = anyio.CapacityLimiter(READS_AT_ONCE)
         self._looks: dict[str, _Look] = {}
-        self._dead_streams: list[Session] = []
+        self._unread = 0
+        self._all_read = anyio.Event()
+        self._dead_streams: list[tuple[Session, Callable[[], None]]] = []
 
-    def seal_stored(self, session: Session) -> None:
-        """Perform `SealStored`. It comes while `run` waits for the restarts to be committed."""
-        self._dead_streams.append(session)
+    def seal_stored(self, session: Session, then: Callable[[], None]) -> None:
+        """Perform `SealStored`, and `then` what else was commanded for the session.
+
+        It comes while `run` waits for the restarts to be committed. Nothing is painted before the fate of the
+        text is known: a session that is cancelled for want of its message would have been paid for.
+        """
+        self._dead_streams.append((session, then))
 
     async def run(
         self, left: Sequence[Session], finished: int, background: anyio.abc.TaskGroup
@@ -99,82 +110,122 @@ class Recovery:
 
         Raises `StorageError` if the journal cannot be written.
         """
-        async with anyio.create_task_group() as reading:
-            for session in left:
-                reading.start_soon(self._read, session.message_id)
+        await self._read_all(left, background)
         for session in left:
             self._registry.take_in(session)
         await self._engine.resume()
         fates: dict[str, list[str]] = {"sealed": [], "cancelled": [], "unread": []}
-        for session in self._dead_streams:
-            fate = await self._seal(session, self._looks[session.message_id])
-            if fate == "unread":
-                background.start_soon(self._seal_later, session, name=f"limner recovery {session.message_id}")
-            fates[fate].append(session.id)
-        dead = {session.id for session in self._dead_streams}
-        resumed = tuple(session.id for session in left if session.id not in dead)
-        report = RecoveryReport(
-            resumed=resumed,
-            sealed=tuple(fates["sealed"]),
-            cancelled=tuple(fates["cancelled"]),
-            unread=tuple(fates["unread"]),
-            finished=finished,
-        )
+        # All at once, so that they share their commits.
+        async with anyio.create_task_group() as sealing:
+            for session, then in self._dead_streams:
+                sealing.start_soon(self._decide, session, then, fates, background)
+        report = _reported(left, fates, {session.id for session, _ in self._dead_streams}, finished)
+        self._looks.clear()
         counts = {fate: len(ids) for fate, ids in fates.items()}
-        log.info("recovered", resumed=len(resumed), **counts, finished=finished)
+        log.info("recovered", resumed=len(report.resumed), **counts, finished=finished)
         return report
 
-    async def _read(self, message_id: str) -> _Look:
+    async def _read_all(self, left: Sequence[Session], background: anyio.abc.TaskGroup) -> None:
+        """Read the messages, and wait for that, but not for long."""
+        if not left:
+            return
+        self._unread = len(left)
+        for session in left:
+            background.start_soon(self._read_first, session)
+        with anyio.move_on_after(READING_MS / 1000):
+            await self._all_read.wait()
+
+    async def _read_first(self, session: Session) -> None:
         async with self._one_of_few:
-            try:
-                stored = await call_host(self._store.read(message_id), STORE_TIME_LIMIT_MS)
-            except Exception as error:  # noqa: BLE001 - a host's own store may raise anything
-                log.warning("store_failed", message_id=message_id, error=brief(error))
-                look = _Look(None, answered=False)
-            else:
-                look = _Look(None if stored is None else stored.text, answered=True)
-        if look.text is not None:
-            # Their addresses are taken: a new picture of the same bytes must not share one.
-            images = images_between(look.text, scan(look.text, self._patterns))
-            self._registry.note_standing(message_id, (image.src for image in images))
-        self._looks[message_id] = look
-        return look
+            look = await self._read(session)
+        if look is not None:
+            self._looks[session.id] = look
+        self._unread -= 1
+        if not self._unread:
+            self._all_read.set()
 
-    async def _seal(self, session: Session, look: _Look) -> str:
-        if not look.answered:
-            return "unread"
-        event: StreamEnded | CancelRequested
-        if look.text is None:
-            event = CancelRequested(NO_MESSAGE)
+    async def _read(self, session: Session) -> _Look | None:
+        """The session's message as the store has it, or None where the store does not say."""
+        message_id = session.message_id
+        try:
+            stored = await call_host(self._store.read(message_id), STORE_TIME_LIMIT_MS)
+            if stored is None:
+                return _Look(None)
+            matches = scan(stored.text, self._patterns)
+            images = images_between(stored.text, matches)
+        except Exception as error:  # noqa: BLE001 - a host's own store may raise and return anything
+            log.warning("store_failed", message_id=message_id, error=brief(error))
+            return None
+        # Their addresses are taken: a new picture of the same bytes must not share one.
+        self._registry.note_standing(message_id, (image.src for image in images))
+        bare = {match.start for match in without_images(stored.text, matches, images)}
+        found = []
+        for match in matches:
+            node = self._registry.register(message_id, match)
+            # All but what had its image before this session.
+            if match.start in bare or node.id in session.prompts:
+                found.append(node.found)
+        return _Look(tuple(found[:MAX_PROMPTS]))
+
+    async def _decide(
+        self,
+        session: Session,
+        then: Callable[[], None],
+        fates: Mapping[str, list[str]],
+        background: anyio.abc.TaskGroup,
+    ) -> None:
+        fate = await self._seal(session, self._looks.get(session.id))
+        if fate == "unread":
+            name = f"limner recovery {session.message_id}"
+            background.start_soon(self._seal_later, session, then, name=name)
         else:
-            event = StreamEnded(self._prompts_of(session, look.text))
-        await self._tell(session, event)
-        return "cancelled" if look.text is None else "sealed"
+            then()
+        fates[fate].append(session.id)
 
-    async def _seal_later(self, session: Session) -> None:
+    async def _seal(self, session: Session, look: _Look | None) -> str:
+        if look is None:
+            return "unread"
+        event = CancelRequested(NO_MESSAGE) if look.prompts is None else StreamEnded(look.prompts)
+        try:
+            await self._tell(session, event)
+        except StorageError:
+            return "unread"  # the journal did not take it; it is tried again like a store that did not answer
+        return "cancelled" if look.prompts is None else "sealed"
+
+    async def _seal_later(self, session: Session, then: Callable[[], None]) -> None:
         for pause in STORE_RETRIES_MS:
             await self._alarm.sleep(pause)
-            if await self._seal(session, await self._read(session.message_id)) != "unread":
+            if await self._seal(session, await self._read(session)) != "unread":
+                then()
                 return
         # A store that is down for good shows when the images are to be written; until then they are made.
         known = session.prompts.values()
         found = tuple(FoundPrompt(prompt.id, prompt.text, prompt.occurrence) for prompt in known)
         await self._tell(session, StreamEnded(found))
+        then()
 
     async def _tell(self, session: Session, event: StreamEnded | CancelRequested) -> None:
         try:
             await self._engine.post(session.message_id, event, session_id=session.id)
-        except (EventRefused, NotRunning, StorageError) as refusal:
+        except (EventRefused, NotRunning) as refusal:
             # Cancelled or superseded while the store was asked; or the end of this process, too.
             log.info("recovery_overtaken", message_id=session.message_id, why=str(refusal))
 
-    def _prompts_of(self, session: Session, text: str) -> tuple[FoundPrompt, ...]:
-        """What is to be illustrated in the stored text: all but what had its image before this session."""
-        matches = scan(text, self._patterns)
-        bare = {match.start for match in without_images(text, matches, images_between(text, matches))}
-        found = []
-        for match in matches:
-            node = self._registry.register(session.message_id, match)
-            if match.start in bare or node.id in session.prompts:
-                found.append(node.found)
-        return tuple(found[:MAX_PROMPTS])
+
+def _reported(
+    left: Sequence[Session], fates: Mapping[str, list[str]], dead: Set[str], finished: int
+) -> RecoveryReport:
+    """In the order in which the sessions began, whatever the order in which they were sealed."""
+    fate_of = {session_id: fate for fate, ids in fates.items() for session_id in ids}
+
+    def those(fate: str) -> tuple[str, ...]:
+        return tuple(session.id for session in left if fate_of.get(session.id) == fate)
+
+    return RecoveryReport(
+        resumed=tuple(session.id for session in left if session.id not in dead),
+        sealed=those("sealed"),
+        cancelled=those("cancelled"),
+        unread=those("unread"),
+        finished=finished,
+        messages={session.id: session.message_id for session in left},
+    )

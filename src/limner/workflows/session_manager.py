@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 
 import anyio
 import anyio.abc
@@ -195,8 +196,9 @@ class SessionManager:
         if before is not None:
             before.close()
         self._streams[message_id] = stream
-        live = self.engine.live_session(message_id)
-        if stream.session_id and (live is None or live.id != stream.session_id):
+        # As committed: a cancel that still stands in line may turn out not to have happened.
+        known = self.progress.session(message_id)
+        if stream.session_id and known is not None and (known.id != stream.session_id or is_final(known)):
             stream.mute()  # cancelled before its first piece
         return stream
 
@@ -338,19 +340,25 @@ class SessionManager:
         if isinstance(step.event, StreamStarted):
             self._newest_stream[session.message_id] = session.id
         self.progress.committed(step)
-        for command in step.commands if self._tasks is not None else ():
-            self._perform(session, command)
+        if self._tasks is not None:
+            self._perform_all(session, step.commands)
         if is_final(session):
             self._ended(session)
+
+    def _perform_all(self, session: Session, commands: Sequence[Command]) -> None:
+        if SealStored() in commands:
+            others = [command for command in commands if not isinstance(command, SealStored)]
+            self._recovery.seal_stored(session, partial(self._perform_all, session, others))
+            return
+        for command in commands:
+            self._perform(session, command)
 
     def _perform(self, session: Session, command: Command) -> None:
         if isinstance(command, Generate):
             self.processor.enqueue(session, command.prompt_id)
         elif isinstance(command, Abort):
             self.processor.abort(session, command.prompt_id)
-        elif isinstance(command, SealStored):
-            self._recovery.seal_stored(session)
-        else:
+        elif isinstance(command, InsertImages):
             self._running().start_soon(self._insert, session, command, name="limner insertion")
 
     async def _insert(self, session: Session, command: InsertImages) -> None:

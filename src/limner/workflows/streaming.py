@@ -180,12 +180,14 @@ class MessageStream:
         where Limner was closed before that.
         """
         self.seal_soon(final_text)
-        await self._settled.wait()
+        if self._began.is_set():
+            # Bounded by itself: each call of the store is.
+            await self._settled.wait()
         with anyio.move_on_after(JOURNAL_PATIENCE_MS / 1000):
             await self._sealed.wait()
         if not self._sealed.is_set():
-            told = f"message {self.message_id!r} has its text; its images wait for the journal to be writable"
-            raise StorageError(told)
+            text = "has its text; its images wait" if self._settled.is_set() else "waits"
+            raise StorageError(f"message {self.message_id!r} {text} for the journal to be writable")
         if self._error is not None:
             raise self._error
 

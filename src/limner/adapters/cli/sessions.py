@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import click
 from rich.console import Console
 
-from limner.adapters.cli.errors import EXIT_CODES_HELP, BadInput, ExitCode
+from limner.adapters.cli.errors import BadInput, ExitCode
 from limner.adapters.cli.logs import verbosity_option
 from limner.adapters.cli.session_json import history_as_json, sessions_as_json
 from limner.adapters.cli.session_tables import print_history, print_sessions
@@ -27,6 +27,11 @@ from limner.errors import JournalDamaged, JournalTooNew, JournalUnreadable
 DEFAULT_JOURNAL = Path("limner-data") / "journal.sqlite3"
 """Where a `Limner` without `journal=` and `data_dir=` keeps it."""
 
+_EXIT_CODES = """\b
+Exit codes:
+  0    all that was asked for was read
+  2    bad usage, no such journal, or no such session
+  4    the journal is damaged (what is left of it was printed), of a newer format, or none at all"""
 _WIDE = 10_000
 _DURATION = re.compile(r"(\d{1,6})\s*([smhdw])")
 _UNITS_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
@@ -57,7 +62,7 @@ def journal_option(command: Function) -> Function:
 @click.group(
     "sessions",
     invoke_without_command=True,
-    epilog=EXIT_CODES_HELP,
+    epilog=_EXIT_CODES,
     short_help="List live and past sessions; show or prune them.",
 )
 @journal_option
