@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from copy import deepcopy
@@ -15,7 +16,11 @@ import pytest
 from starlette.responses import JSONResponse, Response
 
 from limner.adapters.comfyui import ComfyUIGenerator
+from limner.adapters.image_folder import FolderImageStore
 from limner.adapters.inspection import PillowInspector
+from limner.adapters.journal_memory import MemoryJournal
+from limner.adapters.limner import Limner
+from limner.adapters.message_memory import MemoryMessageStore
 from limner.errors import (
     AuthFailed,
     BackendError,
@@ -27,6 +32,7 @@ from limner.errors import (
     NotAnImage,
     Unavailable,
 )
+from limner.states.retry import is_retryable
 from limner.workflows.ports import GenerationRequest
 from tests.adapters.conftest import Progress
 from tests.adapters.servers.comfyui import WORKFLOW, ComfyServer, picture_of
@@ -73,6 +79,14 @@ def painted(prompt: str = "a fox", seed: int = 7) -> bytes:
     """What the server paints for the usual workflow."""
     graph = workflow(n6={"text": prompt}, n3={"seed": seed})
     return picture_of(graph)
+
+
+async def seed_painted(server: ComfyServer, generator: ComfyUIGenerator, request: GenerationRequest) -> int:
+    """Have the image painted, and return the seed that went to the server."""
+    image = await generator.generate(request, Progress())
+    seed = server.asked("/prompt")[-1]["prompt"]["3"]["inputs"]["seed"]
+    assert image == painted(request.prompt, seed)
+    return int(seed)
 
 
 async def settled() -> None:
@@ -153,16 +167,75 @@ async def test_every_attempt_is_a_job_and_a_graph_of_its_own(comfy, progress):
         assert await generator.generate(asking(seed=4_294_967_295, attempt=2), progress)
     first, second = comfy.asked("/prompt")
     assert first["prompt"]["3"]["inputs"]["seed"] == 4_294_967_295
-    assert second["prompt"]["3"]["inputs"]["seed"] == 0
+    assert second["prompt"]["3"]["inputs"]["seed"] in range(4_294_967_295)
     assert first["prompt_id"] != second["prompt_id"]
     assert first["client_id"] != second["client_id"]
 
 
-async def test_an_equal_graph_that_the_server_answers_from_memory_is_no_image(comfy, progress):
-    async with generator_for(comfy) as generator:
+async def test_every_regeneration_is_a_graph_of_its_own(comfy, tmp_path):
+    store = MemoryMessageStore({"m": '<!--img-prompt="a fox"-->'})
+    images = FolderImageStore(tmp_path)
+    async with (
+        generator_for(comfy) as generator,
+        Limner(generator, store=store, images=images, journal=MemoryJournal(), debounce_ms=1) as limner,
+    ):
+        await limner.seal("m")
+        (placed,) = (await limner.finished("m")).placed
+        for _ in range(2):
+            await limner.regenerate("m", placed.image_url)
+            (placed,) = (await limner.finished("m")).placed
+    seeds = {sent["prompt"]["3"]["inputs"]["seed"] for sent in comfy.asked("/prompt")}
+    assert len(seeds) == len(comfy.asked("/prompt")) == len(comfy.files) == 3
+
+
+@pytest.mark.parametrize("has_websockets", [True, False])
+@pytest.mark.parametrize("is_new", [True, False])
+async def test_an_equal_graph_that_is_answered_from_memory_without_its_image_is_painted_by_the_next_attempt(
+    is_new, has_websockets, comfy, progress
+):
+    # A process that is killed before its job's id is written down leaves the next one to send an equal graph.
+    comfy.is_new, comfy.has_websockets = is_new, has_websockets
+    async with generator_for(comfy, poll_interval_ms=1) as generator:
         assert await generator.generate(asking(), progress)
-        with pytest.raises(NoImage, match="the workflow has put out no image"):
+        with pytest.raises(JobLost, match="painted this before") as caught:
             await generator.generate(asking(), progress)
+        assert is_retryable(caught.value.kind)
+        seeds = [await seed_painted(comfy, generator, asking(attempt=2)) for _ in range(3)]
+    # However often that happens: no further attempt has a seed that an earlier one has used up.
+    assert len({7, *seeds}) == 4
+
+
+@pytest.mark.parametrize("has_websockets", [True, False])
+async def test_an_equal_graph_that_is_answered_with_its_image_is_not_painted_again(
+    has_websockets, comfy, progress
+):
+    comfy.gives_again, comfy.has_websockets = True, has_websockets
+    async with generator_for(comfy, poll_interval_ms=1) as generator:
+        for _ in range(2):
+            assert await generator.generate(asking(), progress) == painted()
+    assert len(comfy.asked("/prompt")) == 2
+    assert len(comfy.files) == 1
+
+
+async def test_an_image_from_memory_whose_file_was_cleared_away_is_painted_by_the_next_attempt(
+    comfy, progress
+):
+    comfy.gives_again = True
+    async with generator_for(comfy) as generator:
+        assert await generator.generate(asking(), progress) == painted()
+        comfy.files.clear()
+        with pytest.raises(JobLost, match=r"the file 'limner_00000_\.png' is gone"):
+            await generator.generate(asking(), progress)
+        assert await generator.generate(asking(attempt=2), progress)
+
+
+async def test_a_node_that_does_not_count_may_be_answered_from_memory(comfy, progress):
+    comfy.saved = []
+    both = workflow(n10={"class_type": "PreviewImage", "inputs": {"images": ["8", 0]}})
+    async with generator_for(comfy, workflow=both, output_node="8") as generator:
+        for _ in range(2):
+            with pytest.raises(NoImage, match="node 8 has put out no image"):
+                await generator.generate(asking(), progress)
 
 
 async def test_the_job_is_told_by_the_id_that_the_client_chose(comfy, progress):
@@ -900,7 +973,8 @@ def test_what_cannot_work_is_refused_before_anything_is_painted(options, words):
         ComfyUIGenerator("http://127.0.0.1:8188", **{"workflow": WORKFLOW, **options})
 
 
-async def test_keys_go_along_everywhere_and_are_shown_nowhere(comfy, progress):
+async def test_keys_go_along_everywhere_and_are_shown_nowhere(comfy, progress, caplog):
+    caplog.set_level(logging.DEBUG)
     key, other = "sesame-open", "second-secret"
     options: dict[str, Any] = {"api_key": f" {key} ", "headers": {"x-proxy-key": other}}
     async with generator_for(comfy, **options) as generator:
@@ -913,7 +987,16 @@ async def test_keys_go_along_everywhere_and_are_shown_nowhere(comfy, progress):
         comfy.answers["/prompt"] = JSONResponse({"error": {"message": f"bad key {key}"}}, 401)
         with pytest.raises(AuthFailed) as refused:
             await generator.generate(asking(seed=9), progress)
-        shown = f"{generator!r} {failed.value!r} {refused.value!r}"
+        del comfy.answers["/prompt"]
+        comfy.failure = None
+        comfy.saved = [{"filename": f"{key}.png", "subfolder": "", "type": "output"}]
+        with pytest.raises(NoImage, match=r"the file '\*\*\*\.png' is gone") as gone:
+            await generator.generate(asking(seed=10), progress)
+        shown = f"{generator!r} {failed.value!r} {refused.value!r} {gone.value!r} {vars(generator)!r}"
+    # The stand-in's own log, which names the file that was asked for, is none of ours.
+    ours = [record.getMessage() for record in caplog.records if not record.name.startswith("uvicorn")]
+    assert any("HTTP Request: POST" in line for line in ours)
+    shown += "".join(ours)
     assert key not in shown
     assert other not in shown
     assert key not in json.dumps(comfy.asked("/prompt"))

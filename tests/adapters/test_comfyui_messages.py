@@ -274,6 +274,21 @@ def test_the_history_of_a_success_has_the_outputs(status):
     assert read_history("http://host/", entry(status, outputs), "ours") == Finished(outputs)
 
 
+def test_the_history_says_which_outputs_were_remembered_and_not_made_again():
+    messages = [["execution_start", {}], ["execution_cached", {"nodes": ["4", "9", "10"]}]]
+    told = {"ours": {"prompt": [1, "ours", {}, {}, ["9", "11"]], "status": {"messages": messages}}}
+    assert read_history("http://host/", told, "ours") == Finished({}, remembered=frozenset({"9"}))
+
+
+@pytest.mark.parametrize("item", [None, [], [1, "ours", {}, {}], [1, "ours", {}, {}, None]])
+@pytest.mark.parametrize("message", [7, [], ["execution_cached"], ["execution_cached", None]])
+def test_a_history_that_does_not_say_so_remembers_nothing(item, message):
+    of_others = ["execution_cached", {"nodes": ["9"]}]
+    for prompt, messages in ((item, [of_others]), ([1, "ours", {}, {}, ["9"]], [message]), (item, None)):
+        told = {"ours": {"prompt": prompt, "status": {"messages": messages}}}
+        assert read_history("http://host/", told, "ours") == Finished({})
+
+
 def test_the_history_of_a_failure_has_the_reason():
     data = {"node_id": "3", "node_type": "KSampler", "exception_message": "out of memory"}
     messages = [["execution_start", {}], ["execution_cached", {}], ["execution_error", data]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
@@ -68,7 +69,8 @@ class ComfyUIGenerator:
 
     Each attempt is a job of its own with a client id of its own, so that the websocket tells of this job
     alone and the job can be found in the queue again. Its seed is the request's for the first attempt and
-    differs for each further one: the server keeps the results of equal graphs and may answer with nothing.
+    another one, by chance, for each further one: the server keeps the results of equal graphs and may answer
+    with nothing, and it may have painted every seed that could be foretold.
 
     Cancelling takes the job out of the queue or interrupts it, even one whose id is still on its way, unless
     the next process is going to ask for it.
@@ -132,7 +134,8 @@ class ComfyUIGenerator:
         """Queue the workflow, or with `request.job_id` look for a job that was queued; wait; fetch the image.
 
         Raises a `BackendError`: `BadRequest` for a workflow that the server refuses, `NoImage` for one that
-        puts out none, `JobLost` for a job that is neither in the queue nor in the history …
+        puts out none, `JobLost` for a job that is neither in the queue nor in the history, or that the
+        server has answered from memory without the image …
         """
         job = Job(JobMessages(self._client.base_url, self._template.classes))
         try:
@@ -178,8 +181,7 @@ class ComfyUIGenerator:
         """Queue the job, once its websocket is open or known not to open."""
         with anyio.move_on_after(_CONNECTING_TIME_S):
             await job.connected.wait()
-        seed = (request.seed + request.attempt - 1) % _SEEDS
-        graph = self._template.filled({**self._fixed, "prompt": request.prompt, "seed": seed})
+        graph = self._template.filled({**self._fixed, "prompt": request.prompt, "seed": _seed_for(request)})
         body = {
             "prompt": graph,
             "client_id": job.client_id,
@@ -313,7 +315,8 @@ class ComfyUIGenerator:
         files = self._files(end)
         for file in files:
             if is_image(file):
-                return await self._fetched(file)
+                return await self._fetched(file, end)
+        why = job.faults or job.messages.remark
         if not files:
             by_websocket = [
                 node
@@ -323,21 +326,35 @@ class ComfyUIGenerator:
             for node in by_websocket:
                 if node in job.messages.pictures:
                     return job.messages.pictures[node]
+            if not why and self._is_from_memory(end):
+                raise JobLost(
+                    f"{self._client.base_url} painted this before, and has not given the image again"
+                )
             if by_websocket:
                 raise JobLost(
                     f"{self._client.base_url}: the image was sent over a websocket that was not there"
                 )
         what = f"only {files[0].filename[:100]!r}, which is no image" if files else "no image"
         whose = f"node {self._output_node}" if self._output_node is not None else "the workflow"
-        why = job.faults or job.messages.remark
         words = f"{self._client.base_url}: {whose} has put out {what}{f' ({why})' if why else ''}"
         raise NoImage(self._client.without_secrets(words))
 
-    async def _fetched(self, file: OutputFile) -> bytes:
+    async def _fetched(self, file: OutputFile, end: Finished) -> bytes:
         try:
             return await self._client.get_bytes(f"view?{urlencode(file._asdict())}")
         except BadRequest as error:
-            raise NoImage(f"{error}: the file {file.filename[:100]!r} is gone") from error
+            # A file of an earlier time may have been cleared away since; a new one is there to be fetched.
+            kind = JobLost if self._is_from_memory(end) else NoImage
+            words = f"{error}: the file {file.filename[:100]!r} is gone"
+            raise kind(self._client.without_secrets(words)) from error
+
+    def _is_from_memory(self, end: Finished) -> bool:
+        """Whether the server painted an equal graph before, and so has not painted this one.
+
+        It is no fault of the workflow's: a process that was killed before it had written down its job's id
+        has its prompt sent once more by the next.
+        """
+        return any(self._counts(node) for node in end.remembered)
 
     def _files(self, end: Finished) -> list[OutputFile]:
         outputs = {node: told for node, told in end.outputs.items() if self._counts(node)}
@@ -369,3 +386,9 @@ class ComfyUIGenerator:
                     await self._client.post("interrupt", {"prompt_id": item.id})
                     return
                 await self._client.post("queue", {"delete": [item.id]})
+
+
+def _seed_for(request: GenerationRequest) -> int:
+    """The request's seed, for a further attempt any other one."""
+    other = 0 if request.attempt == 1 else 1 + secrets.randbelow(_SEEDS - 1)
+    return (request.seed + other) % _SEEDS

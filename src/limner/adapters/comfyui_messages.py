@@ -65,10 +65,15 @@ class QueueItem:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A job's end: what its nodes have put out, and what went wrong, if anything did."""
+    """A job's end: what its nodes have put out, and what went wrong, if anything did.
+
+    `remembered` are those of the nodes to put something out that did not run, since the server has run them
+    with the same inputs before. Their outputs of that time may be given again, or not.
+    """
 
     outputs: Mapping[str, Any]
     failure: BackendError | None = None
+    remembered: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -221,13 +226,28 @@ def read_history(where: str, answer: object, job_id: str) -> Finished | None:
     outputs = entry.get("outputs")
     outputs = outputs if isinstance(outputs, dict) else {}
     status = entry.get("status")
+    messages = _list(status.get("messages")) if isinstance(status, dict) else []
     if not isinstance(status, dict) or status.get("status_str") != "error":
-        return Finished(outputs)
-    for message in _list(status.get("messages")):
+        return Finished(outputs, remembered=_remembered(entry.get("prompt"), messages))
+    for message in messages:
         match message:
             case ["execution_error" | "execution_interrupted" as event, dict() as data]:
                 return Finished(outputs, failure_from(where, event, data))
     return Finished(outputs, BackendError(f"{where} failed without a reason"))
+
+
+def _remembered(item: object, messages: Iterable[object]) -> frozenset[str]:
+    """The nodes that the job was to run for their outputs and that the server has not run again."""
+    match item:
+        case [_, _, _, _, list() as targets, *_]:
+            cached = [
+                str(node)
+                for message in messages
+                if isinstance(message, list) and len(message) == 2 and message[0] == "execution_cached"
+                for node in _list(message[1].get("nodes") if isinstance(message[1], dict) else None)
+            ]
+            return frozenset(cached).intersection(map(str, targets))
+    return frozenset()
 
 
 def read_queue(answer: object) -> Iterator[QueueItem]:

@@ -4,7 +4,7 @@ The protocol is that of the project's server.py, execution.py, main.py and comfy
 job is worked on at a time, in order. Its messages go to the websocket of the client that queued it, or to
 everybody if it names no client; `status` and `progress_state` go to everybody always. `execution_success`
 is sent while the job is still in the queue, its history is written a moment later, and `executing` without a
-node comes after that. Equal graphs are answered from memory, without any output.
+node comes after that. Equal graphs are answered from memory, with the outputs of the first time or with none.
 """
 
 from __future__ import annotations
@@ -98,7 +98,8 @@ class ComfyServer:
     `progress_state` and `execution_success`; an older one does none of that. `previews` are sent while the
     sampler steps. `hold_at`: places, of "prompt", "answer", "queue", "sampling", "history" and "view", where
     it stops until `release()`; `reached` is set when it has come to one. `late_history`: that many looks at
-    the history come too early. `hang_up_after`: the server closes a websocket after so many messages.
+    the history come too early. `gives_again`: what it answers from memory has its outputs of the first time.
+    `hang_up_after`: the server closes a websocket after so many messages.
     `failure`: what the sampler raises. `saved`: what the saving node puts out; `files`: what `/view` finds.
     `answers` overrides paths.
     """
@@ -110,6 +111,7 @@ class ComfyServer:
         self.previews: list[bytes] = []
         self.hold_at = ""
         self.late_history = 0
+        self.gives_again = False
         self.hang_up_after: int | None = None
         self.failure: dict[str, str] | None = None
         self.saved: list[dict[str, str]] | None = None
@@ -124,7 +126,7 @@ class ComfyServer:
         self.queue: list[Job] = []
         self.running: Job | None = None
         self.history: dict[str, Any] = {}
-        self._seen: set[str] = set()
+        self._seen: dict[str, dict[str, Any]] = {}
         self._sockets: dict[str, WebSocket] = {}
         self._knows_previews: set[str] = set()
         self._sent: dict[str, int] = {}
@@ -349,7 +351,8 @@ class ComfyServer:
         await self._message(job, "execution_start", {})
         signature = json.dumps(job.graph, sort_keys=True)
         cached = list(job.graph) if signature in self._seen else []
-        self._seen.add(signature)
+        if self.gives_again:
+            job.outputs |= self._seen.get(signature, {})
         await self._message(job, "execution_cached", {"nodes": cached})
         node = ""
         try:
@@ -364,6 +367,7 @@ class ComfyServer:
             assert self.failure is not None
             await self._message(job, "execution_error", {**self._where(job, node), **self.failure})
         else:
+            self._seen[signature] = job.outputs
             if self.is_new:
                 await self._message(job, "execution_success", {})
         self._executing = None
