@@ -62,10 +62,18 @@ def test_a_module_that_grows_past_450_lines_has_become_two() -> None:
     assert not grown
 
 
+def importers(*packages: str) -> list[str]:
+    return [named(m) for m in MODULES if any(name.split(".")[0] in packages for name in imports(m))]
+
+
 def test_one_module_imports_the_http_client() -> None:
-    assert [named(m) for m in MODULES if any(name.split(".")[0] == "httpx" for name in imports(m))] == [
-        "adapters/http.py"
-    ]
+    # httpcore is the transport below httpx, and raises the errors of a connection that became a websocket.
+    assert importers("httpx", "httpcore") == ["adapters/http.py"]
+
+
+def test_one_module_speaks_the_websocket_protocol() -> None:
+    # It is handed connections that the HTTP client has made, and imports none itself.
+    assert importers("wsproto") == ["adapters/websocket.py"]
 
 
 def test_only_the_clock_reads_the_time() -> None:

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from limner.workflows.ports import GenerationRequest
+from tests.adapters.servers.comfyui import ComfyHost, ComfyServer
 from tests.adapters.servers.local import WebServer
 
 RequestMaker = Callable[..., GenerationRequest]
@@ -27,6 +28,21 @@ def web(running_web_server: WebServer) -> Iterator[WebServer]:
     running_web_server.reset()
     yield running_web_server
     running_web_server.reset()
+
+
+@pytest.fixture(scope="module")
+def comfy_host() -> Iterator[ComfyHost]:
+    host = ComfyHost()
+    yield host
+    host.close()
+
+
+@pytest.fixture
+def comfy(comfy_host: ComfyHost) -> Iterator[ComfyServer]:
+    """A ComfyUI server that works."""
+    server = comfy_host.begin()
+    yield server
+    server.close()
 
 
 @pytest.fixture

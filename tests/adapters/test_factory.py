@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
+from limner.adapters.comfyui import ComfyUIGenerator
 from limner.adapters.factory import POSSIBLE, generator_from
 from limner.adapters.gemini import GeminiGenerator
 from limner.adapters.horde import HordeGenerator
@@ -13,12 +16,14 @@ from limner.adapters.pollinations import PollinationsGenerator
 from limner.adapters.sdapi import SdapiGenerator
 from limner.adapters.sketch import SketchGenerator
 from limner.errors import InvalidSetting
+from tests.adapters.servers.comfyui import WORKFLOW
 
 
 @pytest.fixture(autouse=True)
 def no_keys(monkeypatch):
-    kinds = ("OPENAI", "HORDE", "GEMINI", "POLLINATIONS")
-    for name in ("OPENAI_API_KEY", "GEMINI_API_KEY", *(f"LIMNER_{kind}_KEY" for kind in kinds)):
+    kinds = ("OPENAI", "COMFYUI", "HORDE", "GEMINI", "POLLINATIONS")
+    others = ("OPENAI_API_KEY", "GEMINI_API_KEY", "LIMNER_COMFYUI_WORKFLOW")
+    for name in (*others, *(f"LIMNER_{kind}_KEY" for kind in kinds)):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -71,6 +76,41 @@ def test_the_key_comes_from_the_option_or_the_environment(environment, option, k
     assert sent == (f"Bearer {key}" if key else None)
 
 
+@pytest.fixture
+def workflow(tmp_path):
+    path = tmp_path / "flow.json"
+    path.write_text(json.dumps(WORKFLOW))
+    return str(path)
+
+
+def test_a_workflow_chooses_what_comfyui_paints_with(workflow):
+    generator = generator_from("comfyui=http://host:8188", workflow=workflow, output_node="9", width=None)
+    assert type(generator) is ComfyUIGenerator
+    assert repr(generator) == "ComfyUIGenerator('http://host:8188/')"
+    assert type(generator_from("ComfyUI=http://host:8188", workflow=WORKFLOW)) is ComfyUIGenerator
+    with pytest.raises(InvalidSetting, match="no place for the width"):
+        generator_from("comfyui=http://host:8188", workflow=workflow, width=512)
+
+
+def test_the_workflow_and_the_key_for_comfyui_may_come_from_the_environment(workflow, monkeypatch):
+    monkeypatch.setenv("LIMNER_COMFYUI_WORKFLOW", workflow)
+    plain = generator_from("comfyui=http://host:8188")
+    assert isinstance(plain, ComfyUIGenerator)
+    assert "authorization" not in plain._client._headers
+    monkeypatch.setenv("LIMNER_COMFYUI_KEY", "ours")
+    keyed = generator_from("comfyui=http://host:8188")
+    assert isinstance(keyed, ComfyUIGenerator)
+    assert keyed._client._headers["authorization"] == "Bearer ours"
+    with pytest.raises(InvalidSetting, match=r"other\.json"):
+        generator_from("comfyui=http://host:8188", workflow="other.json")
+
+
+def test_comfyui_without_a_workflow_is_refused_with_where_to_name_one(monkeypatch):
+    monkeypatch.setenv("LIMNER_COMFYUI_WORKFLOW", "")
+    with pytest.raises(InvalidSetting, match=r"--workflow FILE\), or LIMNER_COMFYUI_WORKFLOW=FILE"):
+        generator_from("comfyui=http://host:8188")
+
+
 @pytest.mark.parametrize(
     ("spec", "environment", "header", "sent"),
     [
@@ -113,17 +153,31 @@ def test_any_other_server_is_described_by_a_file(tmp_path):
 
 def test_what_is_possible_is_told_in_one_line():
     assert POSSIBLE == (
-        "sketch, sdapi=URL, openai=URL, horde[=URL], gemini[=URL], pollinations[=URL], json=FILE, "
-        "or the URL of a server that speaks sdapi"
+        "sketch, sdapi=URL, openai=URL, comfyui=URL, horde[=URL], gemini[=URL], pollinations[=URL], "
+        "json=FILE, or the URL of a server that speaks sdapi"
     )
 
 
 @pytest.mark.parametrize(
     "spec",
-    ["", "dalle", "sdapi", "sdapi=", "openai", "sketch=1", "sketch=", "horde=", "gemini=", "json", "ftp://h"],
+    [
+        "",
+        "dalle",
+        "sdapi",
+        "sdapi=",
+        "openai",
+        "comfyui",
+        "comfyui=",
+        "sketch=1",
+        "sketch=",
+        "horde=",
+        "gemini=",
+        "json",
+        "ftp://h",
+    ],
 )
 def test_anything_else_is_refused_with_a_list_of_what_is_possible(spec):
-    with pytest.raises(InvalidSetting, match="possible are: sketch, sdapi=URL, openai=URL"):
+    with pytest.raises(InvalidSetting, match="possible are: sketch, sdapi=URL, openai=URL, comfyui=URL"):
         generator_from(spec)
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 from starlette.responses import Response
 
 from limner.adapters.callable import CallableGenerator
+from limner.adapters.comfyui import ComfyUIGenerator
 from limner.adapters.gemini import GeminiGenerator
 from limner.adapters.horde import HordeGenerator
 from limner.adapters.inspection import PillowInspector
@@ -34,6 +35,7 @@ from limner.errors import (
     Unavailable,
 )
 from limner.workflows.ports import Generator
+from tests.adapters.servers.comfyui import WORKFLOW, ComfyServer
 from tests.adapters.servers.horde import HordeServer
 from tests.adapters.servers.local import PATIENCE_S, RawServer, WebServer, happened
 from tests.adapters.servers.openai_images import OpenAIImagesServer
@@ -44,6 +46,7 @@ pytestmark = pytest.mark.anyio
 PATHS = {
     "sdapi": "/sdapi/v1/txt2img",
     "openai": "/v1/images/generations",
+    "comfyui": "/prompt",
     "horde": "/api/v2/generate/async",
     "gemini": "/v1beta/models/m:generateContent",
     "pollinations": "/image/a red fox in the snow",
@@ -61,6 +64,7 @@ def backend(name: str, url: str) -> Generator:
     kinds: dict[str, Callable[[], Generator]] = {
         "sdapi": lambda: SdapiGenerator(url, poll_interval_ms=0),
         "openai": lambda: OpenAIImagesGenerator(url, model="m", api_key=key),
+        "comfyui": lambda: ComfyUIGenerator(url, WORKFLOW, api_key=key, poll_interval_ms=0),
         "horde": lambda: HordeGenerator(url, api_key=key, poll_interval_ms=0, submit_interval_ms=0),
         "gemini": lambda: GeminiGenerator(url, model="m", api_key=key),
         "pollinations": lambda: PollinationsGenerator(url, api_key=key),
@@ -92,7 +96,7 @@ class Case:
 
 
 @pytest.fixture(params=BACKENDS)
-def case(request: pytest.FixtureRequest, web: WebServer, png: bytes) -> Case:
+def case(request: pytest.FixtureRequest, web: WebServer, comfy: ComfyServer, png: bytes) -> Case:
     text = base64.b64encode(png).decode()
     begun = threading.Event()
 
@@ -133,6 +137,12 @@ def case(request: pytest.FixtureRequest, web: WebServer, png: bytes) -> Case:
             web.answer_json(PATHS[name], image_answer(name, text))
         return backend(name, web.url)
 
+    def comfyui(*, endless: bool) -> Generator:
+        comfy.previews = [png, png]
+        if endless:
+            comfy.hold_at, comfy.reached = "sampling", begun
+        return backend("comfyui", comfy.url)
+
     class Signalling(SketchGenerator):
         async def generate(self, request, report):
             begun.set()
@@ -154,6 +164,7 @@ def case(request: pytest.FixtureRequest, web: WebServer, png: bytes) -> Case:
         "openai streaming": Case(
             lambda: openai_streaming(endless=False), lambda: openai_streaming(endless=True), begun
         ),
+        "comfyui": Case(lambda: comfyui(endless=False), lambda: comfyui(endless=True), begun),
         "horde": Case(lambda: horde(endless=False), lambda: horde(endless=True), begun),
     }
     name = str(request.param)
@@ -172,8 +183,8 @@ async def test_it_is_a_generator_and_returns_an_image_file(case, request_for, pr
 
 async def test_it_serves_several_calls_one_after_the_other(case, request_for, progress):
     generator = case.working()
-    for _ in range(2):
-        assert await generator.generate(request_for(), progress)
+    for seed in (1, 2):
+        assert await generator.generate(request_for(seed=seed), progress)
     await generator.aclose()
 
 
@@ -185,6 +196,7 @@ async def test_progress_never_goes_back_and_stays_between_0_and_1(case, request_
     assert all(0 <= fraction <= 1 for fraction in progress.fractions)
     assert bool(progress.fractions) == generator.capabilities.progress
     assert bool(progress.previews) == generator.capabilities.preview
+    assert bool(progress.job_ids) == generator.capabilities.resume
     for preview in progress.previews:
         Image.open(io.BytesIO(preview)).load()
 

@@ -167,6 +167,40 @@ def test_a_pause_in_the_headers_goes_before_one_in_the_body():
         ),
         ({"message": "quota"}, "quota"),
         (["odd"], '["odd"]'),
+        (
+            {
+                "error": {
+                    "type": "prompt_outputs_failed_validation",
+                    "message": "Failed",
+                    "details": "",
+                },
+                "node_errors": {
+                    "4": {
+                        "class_type": "Loader",
+                        "dependent_outputs": ["9"],
+                        "errors": [{"message": "Value not in list", "details": "name: 'a' not in ['b']"}],
+                    },
+                    "5": {"class_type": "Empty", "errors": []},
+                    "6": {"class_type": "Text", "errors": [{"message": "A"}, {"details": "B"}]},
+                },
+            },
+            "Failed: node 4 (Loader): Value not in list: name: 'a' not in ['b']; node 6 (Text): A, B",
+        ),
+        (
+            {
+                "error": {
+                    "type": "missing_node_type",
+                    "message": "Node 'X' not found.",
+                    "details": "Node ID '#3'",
+                },
+                "node_errors": {},
+            },
+            "Node 'X' not found.: Node ID '#3'",
+        ),
+        (
+            {"error": {"message": "Prompt has no outputs", "details": ""}, "node_errors": []},
+            "Prompt has no outputs",
+        ),
     ],
 )
 def test_the_servers_own_words_are_kept_whatever_their_shape(body, words):
@@ -200,7 +234,17 @@ def test_no_body_makes_the_translation_fail(body):
             | st.dictionaries(
                 st.sampled_from(
                     [
-                        *("error", "detail", "errors", "message", "code", "type", "loc", "msg"),
+                        *(
+                            "error",
+                            "detail",
+                            "errors",
+                            "message",
+                            "code",
+                            "type",
+                            "loc",
+                            "msg",
+                            "node_errors",
+                        ),
                         *("rc", "status", "details", "violations", "quotaId", "reason", "retryDelay"),
                     ]
                 ),

@@ -5,9 +5,11 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from limner.adapters.comfyui import ComfyUIGenerator
 from limner.adapters.gemini import GeminiGenerator
 from limner.adapters.horde import HordeGenerator
 from limner.adapters.openai_images import OpenAIImagesGenerator
@@ -28,12 +30,14 @@ class _Kind(NamedTuple):
     """A kind of generator: who makes it, and what stands behind its name (in brackets: may be missing).
 
     `keys` are the variables of the environment that its `api_key` is taken from, the first one set.
+    `options_of` is what has its options, where that is not `make`.
     """
 
     make: Callable[..., Generator]
     behind: str = ""
     keys: tuple[str, ...] = ()
     defaults: Mapping[str, Any] = MappingProxyType({})
+    options_of: Callable[..., Generator] | None = None
 
     def takes(self, mark: str, behind: str) -> bool:
         """Whether the name may stand with this behind it."""
@@ -51,10 +55,23 @@ def _json(
     return json_generator_from_file(file, width=width, height=height, negative_prompt=negative_prompt)
 
 
+def _comfyui(
+    base_url: str, *, workflow: str | Path | Mapping[str, Any] | None = None, **options: Any
+) -> Generator:
+    workflow = workflow or os.environ.get("LIMNER_COMFYUI_WORKFLOW")
+    if not workflow:
+        raise InvalidSetting(
+            "the generator comfyui needs a workflow: the option workflow (on the command line --workflow "
+            "FILE), or LIMNER_COMFYUI_WORKFLOW=FILE in the environment"
+        )
+    return ComfyUIGenerator(base_url, workflow, **options)
+
+
 _KINDS: Mapping[str, _Kind] = {
     "sketch": _Kind(SketchGenerator),
     "sdapi": _Kind(SdapiGenerator, "=URL"),
     "openai": _Kind(OpenAIImagesGenerator, "=URL", _OPENAI_KEYS, {"model": DEFAULT_IMAGE_MODEL}),
+    "comfyui": _Kind(_comfyui, "=URL", ("LIMNER_COMFYUI_KEY",), options_of=ComfyUIGenerator),
     "horde": _Kind(HordeGenerator, "[=URL]", ("LIMNER_HORDE_KEY",)),
     "gemini": _Kind(GeminiGenerator, "[=URL]", ("LIMNER_GEMINI_KEY", "GEMINI_API_KEY")),
     "pollinations": _Kind(PollinationsGenerator, "[=URL]", ("LIMNER_POLLINATIONS_KEY",)),
@@ -73,14 +90,15 @@ def generator_from(spec: str, **options: Any) -> Generator:
     - `sketch`: the offline painter;
     - `sdapi=URL` or just `URL`: AUTOMATIC1111, Forge, SD.Next and the like;
     - `openai=URL`: OpenAI Images; the model is `gpt-image-1` unless it is given;
+    - `comfyui=URL`: ComfyUI; without `workflow` its file is taken from `LIMNER_COMFYUI_WORKFLOW`;
     - `horde`: AI Horde; `horde=URL`: a horde of one's own;
     - `gemini`: Gemini or, by its model, Imagen; `gemini=URL`: another server that speaks their language;
     - `pollinations`: Pollinations, at the address that fits the key; `pollinations=URL`: at that one;
     - `json=FILE`: any other server, as a JSON or TOML file describes it (see `json_generator_from_file`).
 
     The options are those of the generator's class. One that is None counts as not given. Without `api_key` a
-    key is taken from the environment: `LIMNER_OPENAI_KEY`, `LIMNER_HORDE_KEY`, `LIMNER_GEMINI_KEY`,
-    `LIMNER_POLLINATIONS_KEY`; failing that, `OPENAI_API_KEY` and `GEMINI_API_KEY`.
+    key is taken from the environment: `LIMNER_OPENAI_KEY`, `LIMNER_COMFYUI_KEY`, `LIMNER_HORDE_KEY`,
+    `LIMNER_GEMINI_KEY`, `LIMNER_POLLINATIONS_KEY`; failing that, `OPENAI_API_KEY` and `GEMINI_API_KEY`.
 
     Raises `InvalidSetting` for anything else, an option that this generator does not have among them.
     """
@@ -96,7 +114,11 @@ def generator_from(spec: str, **options: Any) -> Generator:
 
 
 def _made(kind: _Kind, name: str, options: dict[str, Any], *behind: str) -> Generator:
-    known = [option for option in inspect.signature(kind.make).parameters if option not in _BEHIND_THE_NAME]
+    known = [
+        option
+        for option in inspect.signature(kind.options_of or kind.make).parameters
+        if option not in _BEHIND_THE_NAME
+    ]
     for option in options:
         if option not in known:
             raise InvalidSetting(f"the generator {name} has no option {option!r}; it has: {', '.join(known)}")

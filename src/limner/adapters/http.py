@@ -1,6 +1,7 @@
 """HTTP for the adapters: bounded, with typed errors, and without a word about keys.
 
-This is the only module that imports an HTTP client library.
+This is the only module that imports an HTTP client library. (Websockets begin as HTTP, so they are made here;
+what is said over them is `limner.adapters.websocket`'s.)
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from typing import Any, NamedTuple
 
 import anyio
 import anyio.to_thread
+import httpcore
 import httpx
 
 from limner.adapters.http_errors import error_from_answer, reason_of
 from limner.adapters.sniffing import describe
+from limner.adapters.websocket import WebSocket, is_accepted, upgrade_headers
 from limner.errors import AnswerTooLarge, BackendError, InvalidSetting, Unavailable
 
 MIB = 1024 * 1024
@@ -105,6 +108,12 @@ class HttpClient:
         """POST `body` as JSON to `path` and parse the answer as JSON."""
         return await self._json("POST", path, body, max_bytes)
 
+    async def post(self, path: str, body: Mapping[str, Any]) -> None:
+        """POST `body` as JSON to `path`. Only the status of the answer counts, its body is not read."""
+        with self._time_limit(path):
+            async with self._open("POST", self._url(path), body):
+                pass
+
     async def get_bytes(self, url: str, *, max_bytes: int | None = None) -> bytes:
         """GET a file at `url`, absolute or relative to the server, following up to 5 redirects.
 
@@ -152,6 +161,23 @@ class HttpClient:
         async with self._open("POST", self._url(path), body) as answer:
             yield answer
 
+    @asynccontextmanager
+    async def websocket(self, path: str, *, max_message_bytes: int) -> AsyncIterator[WebSocket]:
+        """Open a websocket at `path`, with this client's headers and credentials.
+
+        Raises as every method does where the server refuses, `BackendError` where it answers but knows no
+        websockets. Making the connection is bounded by the client's timeouts for connecting and reading.
+        """
+        asked = upgrade_headers()
+        async with self._open("GET", self._url(path), None, upgrade=asked) as answer:
+            if not is_accepted(asked, answer.accept_header):
+                raise BackendError(f"{answer.where} answered, but not as a websocket")
+            socket = WebSocket(_Upgraded(answer), answer.where, max_message_bytes=max_message_bytes)
+            try:
+                yield socket
+            finally:
+                await socket.aclose()
+
     async def aclose(self) -> None:
         """Close all connections."""
         await self._client.aclose()
@@ -175,7 +201,14 @@ class HttpClient:
 
     @asynccontextmanager
     async def _open(
-        self, method: str, url: httpx.URL, body: object, *, follow: bool = False, where: str = ""
+        self,
+        method: str,
+        url: httpx.URL,
+        body: object,
+        *,
+        follow: bool = False,
+        where: str = "",
+        upgrade: Mapping[str, str] | None = None,
     ) -> AsyncIterator[Answer]:
         where = where or _shown(url)
         if url.scheme not in ("http", "https") or not url.host:
@@ -184,6 +217,7 @@ class HttpClient:
         # A lone surrogate is no character and cannot be sent; it becomes a question mark.
         content = b"" if body is None else json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
         headers = dict(self._headers) if ours else {}
+        headers |= upgrade or {}
         if body is not None:
             headers["content-type"] = "application/json"
         request = self._client.build_request(method, url, headers=headers, content=content or None)
@@ -195,16 +229,18 @@ class HttpClient:
         try:
             if follow and response.has_redirect_location:
                 answer.redirect = response.headers["location"]
-            elif not response.is_success:
-                raise await self._refusal(answer, response)
+            elif not response.is_success and (upgrade is None or response.status_code != 101):
+                # Many servers close a connection on which they refused an upgrade. Left unread it is closed
+                # here as well, and not taken for the next request.
+                raise await self._refusal(answer, response, _MAX_ERROR_BYTES if upgrade is None else 0)
             yield answer
         finally:
             # Shielded: a connection that is not given back stays open until the program ends.
             with anyio.move_on_after(_CLOSING_TIME_S, shield=True):
                 await answer.aclose()
 
-    async def _refusal(self, answer: Answer, response: httpx.Response) -> BackendError:
-        beginning = await answer.beginning(_MAX_ERROR_BYTES)
+    async def _refusal(self, answer: Answer, response: httpx.Response, max_bytes: int) -> BackendError:
+        beginning = await answer.beginning(max_bytes)
         error = error_from_answer(answer.where, response.status_code, response.headers, beginning)
         return type(error)(self.without_secrets(str(error)), retry_after_ms=error.retry_after_ms)
 
@@ -246,6 +282,7 @@ class Answer:
     def __init__(self, response: httpx.Response, where: str, client: HttpClient) -> None:
         self.where = where
         self.media_type = response.headers.get("content-type", "").partition(";")[0].strip().casefold()
+        self.accept_header = response.headers.get("sec-websocket-accept", "")
         self.redirect: str | None = None
         self._response = response
         self._client = client
@@ -299,6 +336,28 @@ class Answer:
             while await anext(self._body, None) is not None:
                 pass
         await self._body.aclose()
+
+
+class _Upgraded:
+    """The connection under an answer of 101, as `limner.adapters.websocket` wants it."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._stream: httpcore.AsyncNetworkStream = answer._response.extensions["network_stream"]
+        self._where = answer.where
+
+    async def read(self, max_bytes: int, timeout_s: float) -> bytes | None:
+        try:
+            return await self._stream.read(max_bytes, timeout=timeout_s)
+        except httpcore.ReadTimeout:
+            return None
+        except (httpcore.NetworkError, httpcore.ProtocolError) as error:
+            raise Unavailable(f"{self._where} cut the websocket: {reason_of(error)}") from error
+
+    async def write(self, data: bytes, timeout_s: float) -> None:
+        try:
+            await self._stream.write(data, timeout=timeout_s)
+        except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError) as error:
+            raise Unavailable(f"{self._where} cut the websocket: {reason_of(error)}") from error
 
 
 class _Content(httpx.AsyncByteStream):

@@ -148,7 +148,8 @@ def words_from_json(parsed: object) -> ServerWords:
     Understood are OpenAI's `{"error": {"message", "code", "type"}}`, Google's
     `{"error": {"message", "code", "status", "details"}}` (also in a list of its own), AUTOMATIC1111's
     `{"error", "detail", "errors"}`, FastAPI's `{"detail": [{"loc", "msg"}]}`, KoboldCpp's
-    `{"detail": {"msg"}}`, AI Horde's `{"message", "rc"}` and plain `{"message"}`.
+    `{"detail": {"msg"}}`, AI Horde's `{"message", "rc"}`, plain `{"message"}`, and ComfyUI's
+    `{"error": {"message", "details"}, "node_errors"}`.
     """
     if isinstance(parsed, list) and len(parsed) == 1 and isinstance(parsed[0], dict):
         parsed = parsed[0]
@@ -157,7 +158,10 @@ def words_from_json(parsed: object) -> ServerWords:
     error = parsed.get("error")
     if isinstance(error, dict):
         message = error.get("message") or error.get("detail") or error
-        return ServerWords(_short(message), _code(error, str(message)), _pause_ms(error, str(message)))
+        text = _short(message)
+        if "node_errors" in parsed and (faults := node_faults(parsed["node_errors"]) or error.get("details")):
+            text = one_line(f"{text}: {_short(faults)}", _LONGEST_WORDS)
+        return ServerWords(text, _code(error, str(message)), _pause_ms(error, str(message)))
     parts = [
         _short(part)
         for part in (error, parsed.get("errors"), _detail(parsed.get("detail")), parsed.get("message"))
@@ -208,6 +212,23 @@ def _details(error: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
     for detail in details if isinstance(details, list) else ():
         if isinstance(detail, dict):
             yield detail
+
+
+def node_faults(node_errors: object) -> str:
+    """ComfyUI's account of what is wrong with which node of a workflow; empty where nothing is."""
+    told = []
+    for id_, node in list(node_errors.items())[:5] if isinstance(node_errors, dict) else ():
+        errors = node.get("errors") if isinstance(node, dict) else None
+        faults = [
+            ": ".join(
+                part for part in (str(error.get("message") or ""), str(error.get("details") or "")) if part
+            )
+            for error in (errors[:5] if isinstance(errors, list) else ())
+            if isinstance(error, dict)
+        ]
+        if faults:
+            told.append(f"node {id_} ({node.get('class_type')}): {', '.join(faults)}")
+    return one_line("; ".join(told), _LONGEST_WORDS)
 
 
 def _detail(detail: object) -> object:

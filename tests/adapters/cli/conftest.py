@@ -37,7 +37,8 @@ Three.
 def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The command writes where it stands, reads keys from the environment and configures the logs."""
     monkeypatch.chdir(tmp_path)
-    for name in ("LIMNER_OPENAI_KEY", "OPENAI_API_KEY", "FORCE_COLOR", "TTY_COMPATIBLE"):
+    keys = ("LIMNER_OPENAI_KEY", "OPENAI_API_KEY", "LIMNER_COMFYUI_WORKFLOW", "LIMNER_COMFYUI_KEY")
+    for name in (*keys, "FORCE_COLOR", "TTY_COMPATIBLE"):
         monkeypatch.delenv(name, raising=False)
     yield
     structlog.reset_defaults()
@@ -46,7 +47,8 @@ def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
 @pytest.fixture(autouse=True)
 def small_cards(monkeypatch: pytest.MonkeyPatch) -> None:
     """`sketch` paints for real, but stamps: the size of a card is not what these tests are about."""
-    monkeypatch.setattr(factory, "SketchGenerator", partial(SketchGenerator, 96, 64, steps=1))
+    stamps = factory._KINDS["sketch"]._replace(make=partial(SketchGenerator, 96, 64, steps=1))
+    monkeypatch.setattr(factory, "_KINDS", {**factory._KINDS, "sketch": stamps})
 
 
 @pytest.fixture

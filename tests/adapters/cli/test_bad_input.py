@@ -60,8 +60,27 @@ BAD_COMMANDS = {
     ),
     ("story.md", "-g", "crayons"): (
         "no generator 'crayons'; possible are: "
-        "sketch, sdapi=URL, openai=URL, horde[=URL], gemini[=URL], pollinations[=URL], json=FILE, "
-        "or the URL of a server that speaks sdapi"
+        "sketch, sdapi=URL, openai=URL, comfyui=URL, horde[=URL], gemini[=URL], pollinations[=URL], "
+        "json=FILE, or the URL of a server that speaks sdapi"
+    ),
+    ("story.md", "-g", f"comfyui={NOBODY}"): (
+        "the generator comfyui needs a workflow: the option workflow (on the command line --workflow FILE), "
+        "or LIMNER_COMFYUI_WORKFLOW=FILE in the environment"
+    ),
+    ("story.md", "-g", f"comfyui={NOBODY}", "--workflow", "no.json"): (
+        "cannot read the workflow no.json: no such file or directory"
+    ),
+    ("story.md", "-g", f"comfyui={NOBODY}", "--workflow", "editor.json"): (
+        "the workflow editor.json is in the editor's format, not in ComfyUI's API format: export it with "
+        "File > Export Workflow (API); in older versions Workflow > Export (API), or Save (API Format), a "
+        "button that the setting Enable Dev mode Options adds"
+    ),
+    ("story.md", "-g", f"comfyui={NOBODY}", "--workflow", "plain.json"): (
+        "the workflow plain.json has no place for the prompt (each image's own text goes there): write "
+        "\"%prompt%\" as the value of node 6 (CLIPTextEncode), input 'text'"
+    ),
+    ("story.md", "--workflow", "plain.json"): (
+        "the generator sketch has no option 'workflow'; it has: steps, step_ms"
     ),
     ("story.md", "--model", "m"): "--model needs --openai URL",
     ("story.md", "--system", "s"): "--system needs --openai URL",
@@ -85,6 +104,8 @@ def bad_files(tmp_path, story):
     (tmp_path / "latin.md").write_bytes("für".encode("latin-1").replace(b"f\xfcr", b"abc\xe4"))
     (tmp_path / "utf16.md").write_bytes("text".encode("utf-16"))
     (tmp_path / "link.md").symlink_to("story.md")
+    (tmp_path / "editor.json").write_text('{"nodes": [], "links": []}')
+    (tmp_path / "plain.json").write_text('{"6": {"class_type": "CLIPTextEncode", "inputs": {"text": "a"}}}')
 
 
 @pytest.mark.parametrize("arguments", BAD_COMMANDS, ids=" ".join)

@@ -8,13 +8,13 @@ import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import anyio.to_thread
 import uvicorn
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 PATIENCE_S = 20
 """How long a test waits for something that should come at once, before it is given up as failed."""
@@ -34,11 +34,31 @@ class Received:
     headers: dict[str, str]
     body: bytes
     json: dict[str, Any] = field(default_factory=dict)
+    port: int = 0
+    """The client's, by which its connections can be told apart."""
     query: dict[str, str] = field(default_factory=dict)
     raw_path: str = ""
 
 
 Handler = Callable[[Received], Awaitable[Response]]
+
+
+class RunningApp:
+    """An ASGI application behind a real server in a thread. `ws` is uvicorn's word for its websockets."""
+
+    def __init__(self, app: ASGIApp, ws: Literal["none", "wsproto"] = "none") -> None:
+        # Listening before the thread runs: a connection made meanwhile waits, and nobody has to poll.
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        config = uvicorn.Config(app, log_config=None, lifespan="off", ws=ws, timeout_graceful_shutdown=1)
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]})
+        self._thread.start()
+
+    def close(self) -> None:
+        self._server.should_exit = True
+        self._thread.join(PATIENCE_S)
+        self._socket.close()
 
 
 class WebServer:
@@ -132,6 +152,7 @@ class WebServer:
             dict(request.headers),
             body,
             await request.json() if is_json else {},
+            request.client.port if request.client is not None else 0,
             dict(request.query_params),
             request.scope["raw_path"].decode("ascii"),
         )
@@ -158,6 +179,13 @@ class Wire:
     def send(self, data: bytes) -> None:
         self._connection.sendall(data)
         self.server.sent += len(data)
+
+    def receive(self, size: int) -> bytes:
+        """Exactly `size` bytes from the client; fewer where it hangs up before."""
+        data = b""
+        while len(data) < size and (part := self._connection.recv(size - len(data))):
+            data += part
+        return data
 
     def send_until_cut(self, piece: bytes) -> None:
         """Send without end; returns when the client has had enough."""

@@ -53,6 +53,7 @@ class Settings:
     profile: ProfileName | None
     generator: str
     image_model: str | None
+    workflow: str | None
     pattern: tuple[str, ...]
     preset: tuple[str, ...]
     code_fences: bool
@@ -93,6 +94,7 @@ class Settings:
     "-g", "--generator", metavar="WHO", default="sketch", show_default=True, help=f"Who paints: {POSSIBLE}."
 )
 @click.option("--image-model", metavar="NAME", help="The model that paints, where there is a choice.")
+@click.option("--workflow", metavar="FILE", help="The workflow that comfyui=URL paints with, in API format.")
 @click.option(
     "--pattern", multiple=True, metavar="REGEX", help="A regular expression whose first group is the prompt."
 )
@@ -156,6 +158,7 @@ def illustrate_command(context: click.Context, /, **options: object) -> None:
       limner illustrate story.md
       limner illustrate story.md -o out.md --images pictures --page story.html
       limner illustrate story.md --generator sdapi=http://127.0.0.1:7860 --max-concurrent 1
+      limner illustrate story.md --generator comfyui=http://127.0.0.1:8188 --workflow flow.json
       limner illustrate chat.html --preset pic --json
       limner illustrate notes.md --pattern '\\[\\[draw: ([^\\]]+)\\]\\]'
       cat story.md | limner illustrate - > illustrated.md
@@ -240,7 +243,8 @@ def _refuse_contradictions(settings: Settings) -> None:
 
 
 async def _illustrate(settings: Settings, outputs: Outputs, text: str, display: Display) -> Outcome:
-    options = {} if settings.image_model is None else {"model": settings.image_model}
+    # What was not given is None and counts as not given; what the generator does not have is refused.
+    options = {"model": settings.image_model, "workflow": settings.workflow}
     async with (
         aclosing(generator_from(settings.generator, **options)) as generator,
         Limner(
