@@ -8,6 +8,7 @@ import anyio
 import anyio.to_thread
 from PIL import Image, ImageOps
 
+from limner.adapters.metadata import without_metadata
 from limner.adapters.sniffing import describe
 from limner.errors import AnswerTooLarge, InvalidSetting, LimnerError, NoImage, NotAnImage
 from limner.workflows.ports import ImageInfo
@@ -28,6 +29,10 @@ class PillowInspector:
     `max_bytes` bounds the file, `max_pixels` width × height (checked before a pixel is decoded, so a
     decompression bomb costs nothing), `thumbnail_px` the longer side of the thumbnail, `workers` how
     many images are decoded at once. At 64 megapixels one decoding takes at most some 256 MB of memory.
+
+    With `strip_metadata` what the file says besides the picture (the prompt and the settings of the server
+    that made it, a camera's place and time) is taken out before it is stored; see
+    `limner.adapters.metadata`.
     """
 
     def __init__(
@@ -37,6 +42,7 @@ class PillowInspector:
         max_pixels: int = 64_000_000,
         thumbnail_px: int = 256,
         workers: int = 2,
+        strip_metadata: bool = False,
     ) -> None:
         for name, value in (
             ("max_bytes", max_bytes),
@@ -49,6 +55,7 @@ class PillowInspector:
         self._max_bytes = max_bytes
         self._max_pixels = max_pixels
         self._thumbnail_px = thumbnail_px
+        self._strip_metadata = strip_metadata
         self._limiter = anyio.CapacityLimiter(workers)
 
     async def inspect(self, data: bytes) -> ImageInfo:
@@ -81,7 +88,7 @@ class PillowInspector:
                 upright = ImageOps.exif_transpose(image)
                 thumbnail, thumbnail_type = _thumbnail(upright, self._thumbnail_px)
                 return ImageInfo(
-                    data=data,
+                    data=without_metadata(data, image) if self._strip_metadata else data,
                     media_type=media_type,
                     width=upright.width,
                     height=upright.height,

@@ -37,7 +37,8 @@ class ImageStep(Protocol):
     async def __call__(self, request: GenerationRequest, image: bytes, /) -> bytes | None:
         """An image file to show instead of `image`, or None to leave it. Raises `Refused`.
 
-        `image` is the file as the generator gave it, and has been found to be an image.
+        `image` is the file as the inspector passed it on (in general as the generator gave it), and is
+        certainly an image.
         """
 
 

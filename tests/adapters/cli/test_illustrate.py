@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
+from io import BytesIO
 from pathlib import Path
 from urllib.parse import quote, unquote
 
 import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from limner.text import find_images, strip_illustrations
 from tests.adapters.cli.conftest import STORY, files_in
+from tests.adapters.servers.sdapi import SdapiServer
 
 
 def test_the_text_gets_its_images_and_stands_beside_the_input(run, story, tmp_path):
@@ -216,3 +221,16 @@ def test_the_same_text_gives_the_same_pictures(run, story, tmp_path):
     run("illustrate", story, "-o", "a.md", "--images", "pictures")
     run("illustrate", story, "-o", "b.md", "--images", "pictures")
     assert (tmp_path / "a.md").read_bytes() == (tmp_path / "b.md").read_bytes()
+
+
+@pytest.mark.parametrize("stripped", [False, True])
+def test_what_a_server_writes_into_its_files_stays_unless_told_otherwise(run, story, tmp_path, web, stripped):
+    text = PngInfo()
+    text.add_text("parameters", "a red fox, steps: 20")
+    file = BytesIO()
+    Image.new("RGB", (8, 8)).save(file, "PNG", pnginfo=text)
+    SdapiServer(web, b64encode(file.getvalue()).decode())
+    flags = ["--strip-metadata"] if stripped else []
+    assert run("illustrate", story, "-g", web.url, *flags).exit_code == 0
+    [path] = (tmp_path / "story-images").iterdir()
+    assert (b"steps: 20" in path.read_bytes()) is not stripped

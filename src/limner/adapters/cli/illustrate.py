@@ -21,6 +21,7 @@ from limner.adapters.cli.run import Outcome, illustrate_stream, illustrate_text
 from limner.adapters.cli.teaching import system_prompt
 from limner.adapters.factory import POSSIBLE, generator_from, openai_key_from_environment
 from limner.adapters.image_folder import FolderImageStore
+from limner.adapters.inspection import PillowInspector
 from limner.adapters.journal_memory import MemoryJournal
 from limner.adapters.limner import Limner
 from limner.adapters.message_memory import MemoryMessageStore
@@ -61,6 +62,7 @@ class Settings:
     min_interval: float
     timeout: float
     attempts: int
+    strip_metadata: bool
     openai: str | None
     model: str | None
     system: str | None
@@ -132,6 +134,11 @@ class Settings:
     show_default=True,
     metavar="N",
     help="How often an image is tried.",
+)
+@click.option(
+    "--strip-metadata",
+    is_flag=True,
+    help="Leave out of the image files what servers write into them besides the picture.",
 )
 @click.option("--openai", metavar="URL", help="Stream a reply from this OpenAI-compatible chat server.")
 @click.option("--model", metavar="NAME", help="The model that writes, with --openai.")
@@ -255,6 +262,7 @@ async def _illustrate(settings: Settings, outputs: Outputs, text: str, display: 
             patterns=settings.patterns,
             in_code_fences=settings.code_fences,
             profile=outputs.profile,
+            inspector=PillowInspector(strip_metadata=settings.strip_metadata),
             max_concurrent=settings.max_concurrent,
             max_per_message=settings.max_concurrent,
             min_interval_ms=round(settings.min_interval * 1000),
