@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
 from limner.adapters.comfyui import ComfyUIGenerator
-from limner.adapters.factory import POSSIBLE, generator_from
+from limner.adapters.factory import BACKENDS, POSSIBLE, generator_from
 from limner.adapters.gemini import GeminiGenerator
 from limner.adapters.horde import HordeGenerator
 from limner.adapters.json_generator import JSONGenerator
@@ -21,9 +22,8 @@ from tests.adapters.servers.comfyui import WORKFLOW
 
 @pytest.fixture(autouse=True)
 def no_keys(monkeypatch):
-    kinds = ("OPENAI", "COMFYUI", "HORDE", "GEMINI", "POLLINATIONS")
-    others = ("OPENAI_API_KEY", "GEMINI_API_KEY", "LIMNER_COMFYUI_WORKFLOW")
-    for name in (*others, *(f"LIMNER_{kind}_KEY" for kind in kinds)):
+    settings = [name for name in os.environ if name.startswith("LIMNER_")]
+    for name in (*settings, "OPENAI_API_KEY", "GEMINI_API_KEY"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -107,8 +107,34 @@ def test_the_workflow_and_the_key_for_comfyui_may_come_from_the_environment(work
 
 def test_comfyui_without_a_workflow_is_refused_with_where_to_name_one(monkeypatch):
     monkeypatch.setenv("LIMNER_COMFYUI_WORKFLOW", "")
-    with pytest.raises(InvalidSetting, match=r"--workflow FILE\), or LIMNER_COMFYUI_WORKFLOW=FILE"):
+    with pytest.raises(InvalidSetting, match=r"--set workflow=…\), or LIMNER_COMFYUI_WORKFLOW in"):
         generator_from("comfyui=http://host:8188")
+
+
+def test_every_option_may_come_from_the_environment_and_what_is_given_goes_before(monkeypatch):
+    monkeypatch.setenv("LIMNER_OPENAI_MODEL", "flux")
+    assert "model='flux'" in repr(generator_from("openai=http://h"))
+    assert "model='other'" in repr(generator_from("openai=http://h", model="other"))
+    monkeypatch.setenv("LIMNER_OPENAI_MODEL", "")
+    assert "model='gpt-image-1'" in repr(generator_from("openai=http://h"))
+
+
+def test_a_variable_that_cannot_be_meant_is_named(monkeypatch):
+    monkeypatch.setenv("LIMNER_SDAPI_STEPS", "many")
+    with pytest.raises(InvalidSetting) as caught:
+        generator_from("http://h")
+    assert (
+        str(caught.value) == "LIMNER_SDAPI_STEPS in the environment: steps takes a whole number, not 'many'"
+    )
+
+
+@pytest.mark.parametrize("backend", BACKENDS.values(), ids=lambda backend: backend.name)
+def test_every_option_has_a_form_in_text_and_a_variable_of_its_own(backend):
+    forms = [option.form for option in backend.options.values()]
+    assert all(forms)
+    variables = [backend.variable_of(name) for name in backend.options]
+    assert len(set(variables)) == len(variables)
+    assert all(name.startswith(f"LIMNER_{backend.name.upper()}_") for name in variables)
 
 
 @pytest.mark.parametrize(

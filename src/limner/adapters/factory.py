@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any
 
 from limner.adapters.comfyui import ComfyUIGenerator
 from limner.adapters.gemini import GeminiGenerator
 from limner.adapters.horde import HordeGenerator
 from limner.adapters.openai_images import OpenAIImagesGenerator
+from limner.adapters.options import REQUIRED, Option, options_of
 from limner.adapters.pollinations import PollinationsGenerator
 from limner.adapters.sdapi import SdapiGenerator
 from limner.adapters.sketch import SketchGenerator
@@ -26,24 +25,73 @@ _OPENAI_KEYS = ("LIMNER_OPENAI_KEY", "OPENAI_API_KEY")
 _BEHIND_THE_NAME = ("base_url", "file")
 
 
-class _Kind(NamedTuple):
-    """A kind of generator: who makes it, and what stands behind its name (in brackets: may be missing).
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """A kind of generator that has a name.
 
+    `behind` is what stands behind its name, in brackets where it may be missing; `about` says who paints.
     `keys` are the variables of the environment that its `api_key` is taken from, the first one set.
-    `options_of` is what has its options, where that is not `make`.
     """
 
+    name: str
+    about: str
     make: Callable[..., Generator]
     behind: str = ""
     keys: tuple[str, ...] = ()
-    defaults: Mapping[str, Any] = MappingProxyType({})
-    options_of: Callable[..., Generator] | None = None
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def options(self) -> Mapping[str, Option]:
+        """Its options by their names, but for what stands behind its name."""
+        return {
+            name: Option(name, option.takes, self.defaults.get(name, option.default))
+            for name, option in options_of(self.make).items()
+            if name not in _BEHIND_THE_NAME
+        }
+
+    def variable_of(self, option: str) -> str:
+        """The variable of the environment that this option is taken from where it is not given."""
+        return self.keys[0] if option == "api_key" and self.keys else f"LIMNER_{self.name}_{option}".upper()
 
     def takes(self, mark: str, behind: str) -> bool:
         """Whether the name may stand with this behind it."""
         if not mark:
             return not self.behind.startswith("=")
         return bool(self.behind and behind)
+
+    def made(self, given: Mapping[str, Any], *behind: str) -> Generator:
+        """The generator, with what is not given taken from the environment. Raises `InvalidSetting`."""
+        known = self.options
+        if unknown := [name for name in given if name not in known]:
+            raise InvalidSetting(
+                f"the generator {self.name} has no option {unknown[0]!r}; it has: {', '.join(known)}"
+            )
+        settings = {**self.defaults, **self._from_environment(known), **given}
+        for name, option in known.items():
+            if option.default is REQUIRED and name not in settings:
+                raise InvalidSetting(
+                    f"the generator {self.name} needs a {name}: the option {name} (on the command line "
+                    f"--set {name}=…), or {self.variable_of(name)} in the environment"
+                )
+        return self.make(*behind, **settings)
+
+    def _from_environment(self, known: Mapping[str, Option]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name, option in known.items():
+            if name == "api_key":
+                value: Any = _first_set(self.keys)
+            else:
+                text = os.environ.get(self.variable_of(name))
+                value = self._read(option, text) if text else None
+            if value is not None:
+                found[name] = value
+        return found
+
+    def _read(self, option: Option, text: str) -> Any:
+        try:
+            return option.value_of(text)
+        except InvalidSetting as error:
+            raise InvalidSetting(f"{self.variable_of(option.name)} in the environment: {error}") from error
 
 
 def _json(
@@ -55,31 +103,52 @@ def _json(
     return json_generator_from_file(file, width=width, height=height, negative_prompt=negative_prompt)
 
 
-def _comfyui(
-    base_url: str, *, workflow: str | Path | Mapping[str, Any] | None = None, **options: Any
-) -> Generator:
-    workflow = workflow or os.environ.get("LIMNER_COMFYUI_WORKFLOW")
-    if not workflow:
-        raise InvalidSetting(
-            "the generator comfyui needs a workflow: the option workflow (on the command line --workflow "
-            "FILE), or LIMNER_COMFYUI_WORKFLOW=FILE in the environment"
-        )
-    return ComfyUIGenerator(base_url, workflow, **options)
-
-
-_KINDS: Mapping[str, _Kind] = {
-    "sketch": _Kind(SketchGenerator),
-    "sdapi": _Kind(SdapiGenerator, "=URL"),
-    "openai": _Kind(OpenAIImagesGenerator, "=URL", _OPENAI_KEYS, {"model": DEFAULT_IMAGE_MODEL}),
-    "comfyui": _Kind(_comfyui, "=URL", ("LIMNER_COMFYUI_KEY",), options_of=ComfyUIGenerator),
-    "horde": _Kind(HordeGenerator, "[=URL]", ("LIMNER_HORDE_KEY",)),
-    "gemini": _Kind(GeminiGenerator, "[=URL]", ("LIMNER_GEMINI_KEY", "GEMINI_API_KEY")),
-    "pollinations": _Kind(PollinationsGenerator, "[=URL]", ("LIMNER_POLLINATIONS_KEY",)),
-    "json": _Kind(_json, "=FILE"),
+BACKENDS: Mapping[str, Backend] = {
+    backend.name: backend
+    for backend in (
+        Backend("sketch", "Limner itself, offline", SketchGenerator),
+        Backend(
+            "sdapi",
+            "AUTOMATIC1111, Forge, SD.Next, KoboldCpp, stable-diffusion.cpp",
+            SdapiGenerator,
+            "=URL",
+        ),
+        Backend(
+            "openai",
+            "OpenAI Images and servers like it",
+            OpenAIImagesGenerator,
+            "=URL",
+            _OPENAI_KEYS,
+            {"model": DEFAULT_IMAGE_MODEL},
+        ),
+        Backend(
+            "comfyui",
+            "ComfyUI, with a workflow of your own",
+            ComfyUIGenerator,
+            "=URL",
+            ("LIMNER_COMFYUI_KEY",),
+        ),
+        Backend("horde", "AI Horde", HordeGenerator, "[=URL]", ("LIMNER_HORDE_KEY",)),
+        Backend(
+            "gemini",
+            "Gemini, Imagen",
+            GeminiGenerator,
+            "[=URL]",
+            ("LIMNER_GEMINI_KEY", "GEMINI_API_KEY"),
+        ),
+        Backend(
+            "pollinations", "Pollinations", PollinationsGenerator, "[=URL]", ("LIMNER_POLLINATIONS_KEY",)
+        ),
+        Backend("json", "any server that a file describes", _json, "=FILE"),
+    )
 }
+"""Every generator that has a name."""
 
 POSSIBLE = ", ".join(
-    [*(name + kind.behind for name, kind in _KINDS.items()), "or the URL of a server that speaks sdapi"]
+    [
+        *(name + backend.behind for name, backend in BACKENDS.items()),
+        "or the URL of a server that speaks sdapi",
+    ]
 )
 """What `generator_from` understands, for messages and help texts."""
 
@@ -90,48 +159,38 @@ def generator_from(spec: str, **options: Any) -> Generator:
     - `sketch`: the offline painter;
     - `sdapi=URL` or just `URL`: AUTOMATIC1111, Forge, SD.Next and the like;
     - `openai=URL`: OpenAI Images; the model is `gpt-image-1` unless it is given;
-    - `comfyui=URL`: ComfyUI; without `workflow` its file is taken from `LIMNER_COMFYUI_WORKFLOW`;
+    - `comfyui=URL`: ComfyUI, with the option `workflow`;
     - `horde`: AI Horde; `horde=URL`: a horde of one's own;
     - `gemini`: Gemini or, by its model, Imagen; `gemini=URL`: another server that speaks their language;
     - `pollinations`: Pollinations, at the address that fits the key; `pollinations=URL`: at that one;
     - `json=FILE`: any other server, as a JSON or TOML file describes it (see `json_generator_from_file`).
 
-    The options are those of the generator's class. One that is None counts as not given. Without `api_key` a
-    key is taken from the environment: `LIMNER_OPENAI_KEY`, `LIMNER_COMFYUI_KEY`, `LIMNER_HORDE_KEY`,
-    `LIMNER_GEMINI_KEY`, `LIMNER_POLLINATIONS_KEY`; failing that, `OPENAI_API_KEY` and `GEMINI_API_KEY`.
+    The options are those of the generator's class. One that is None counts as not given, and is taken from
+    the environment where that has it: `steps` of `sdapi` from `LIMNER_SDAPI_STEPS`, `api_key` from
+    `LIMNER_OPENAI_KEY` and so on, failing that from `OPENAI_API_KEY` and `GEMINI_API_KEY`.
 
     Raises `InvalidSetting` for anything else, an option that this generator does not have among them.
     """
-    given = {name: value for name, value in options.items() if value is not None}
+    backend, behind = backend_of(spec)
+    return backend.made({name: value for name, value in options.items() if value is not None}, *behind)
+
+
+def backend_of(spec: str) -> tuple[Backend, tuple[str, ...]]:
+    """The kind of generator that `spec` names, and what stands behind the name. Raises `InvalidSetting`."""
     name, mark, behind = spec.strip().partition("=")
-    kind = _KINDS.get(name.casefold())
-    if kind is not None and kind.takes(mark, behind):
-        return _made(kind, name.casefold(), given, *([behind] if mark else ()))
+    backend = BACKENDS.get(name.casefold())
+    if backend is not None and backend.takes(mark, behind):
+        return backend, (behind,) if mark else ()
     # Not by the part before "=": an address may have one in its query.
     if spec.strip().casefold().startswith(("http://", "https://")):
-        return _made(_KINDS["sdapi"], "sdapi", given, spec.strip())
+        return BACKENDS["sdapi"], (spec.strip(),)
     raise InvalidSetting(f"no generator {spec[:100]!r}; possible are: {POSSIBLE}")
-
-
-def _made(kind: _Kind, name: str, options: dict[str, Any], *behind: str) -> Generator:
-    known = [
-        option
-        for option in inspect.signature(kind.options_of or kind.make).parameters
-        if option not in _BEHIND_THE_NAME
-    ]
-    for option in options:
-        if option not in known:
-            raise InvalidSetting(f"the generator {name} has no option {option!r}; it has: {', '.join(known)}")
-    settings = {**kind.defaults, **options}
-    if kind.keys:
-        settings.setdefault("api_key", _from_environment(kind.keys))
-    return kind.make(*behind, **settings)
 
 
 def openai_key_from_environment() -> str | None:
     """The key for OpenAI-compatible servers: `LIMNER_OPENAI_KEY`, else `OPENAI_API_KEY`, else None."""
-    return _from_environment(_OPENAI_KEYS)
+    return _first_set(_OPENAI_KEYS)
 
 
-def _from_environment(names: tuple[str, ...]) -> str | None:
+def _first_set(names: tuple[str, ...]) -> str | None:
     return next((value for name in names if (value := os.environ.get(name))), None)

@@ -6,6 +6,7 @@ with them. What it does with them is in `limner.workflows`, what may happen at a
 
 from __future__ import annotations
 
+import os
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -56,7 +57,8 @@ class Limner:
 
     * `generator`: who paints. `"sketch"` (offline), the address of a server that speaks the AUTOMATIC1111
       API, `"openai=URL"`, `"horde"` and what else `limner.adapters.factory.generator_from` understands,
-      any `async def paint(prompt) -> bytes`, or any `limner.workflows.ports.Generator`.
+      any `async def paint(prompt) -> bytes`, or any `limner.workflows.ports.Generator`. Without one,
+      what `LIMNER_GENERATOR` in the environment names, or else `"sketch"`.
     * `store`: where the messages are; without one, a SQLite file in `data_dir`.
     * `images`: where finished images go; without one, a folder in `data_dir`, with `file:` addresses.
     * `journal`: where events are kept: a file's path, or any `limner.workflows.ports.Journal`; without one,
@@ -80,7 +82,7 @@ class Limner:
 
     def __init__(
         self,
-        generator: Generator | Painter | str = "sketch",
+        generator: Generator | Painter | str | None = None,
         *,
         store: MessageStore | None = None,
         images: ImageStore | None = None,
@@ -160,7 +162,8 @@ class Limner:
         self.recovered = RecoveryReport()
         """What the last start found in the journal."""
 
-    def _generator(self, given: Generator | Painter | str) -> Generator:
+    def _generator(self, given: Generator | Painter | str | None) -> Generator:
+        given = os.environ.get("LIMNER_GENERATOR") or "sketch" if given is None else given
         if isinstance(given, str):
             made = generator_from(given)
             self._own.append(made)

@@ -6,16 +6,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 from pathlib import Path
 
 import pytest
 import structlog
 from click.testing import CliRunner, Result
 
-from limner.adapters import factory
 from limner.adapters.cli import main
-from limner.adapters.sketch import SketchGenerator
 
 PATIENCE_S = 60
 
@@ -37,18 +34,14 @@ Three.
 def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The command writes where it stands, reads keys from the environment and configures the logs."""
     monkeypatch.chdir(tmp_path)
-    keys = ("LIMNER_OPENAI_KEY", "OPENAI_API_KEY", "LIMNER_COMFYUI_WORKFLOW", "LIMNER_COMFYUI_KEY")
-    for name in (*keys, "FORCE_COLOR", "TTY_COMPATIBLE"):
+    settings = [name for name in os.environ if name.startswith("LIMNER_")]
+    for name in (*settings, "OPENAI_API_KEY", "GEMINI_API_KEY", "FORCE_COLOR", "TTY_COMPATIBLE"):
         monkeypatch.delenv(name, raising=False)
+    # `sketch` paints for real, but stamps: the size of a card is not what these tests are about.
+    for name, value in (("WIDTH", "96"), ("HEIGHT", "64"), ("STEPS", "1")):
+        monkeypatch.setenv(f"LIMNER_SKETCH_{name}", value)
     yield
     structlog.reset_defaults()
-
-
-@pytest.fixture(autouse=True)
-def small_cards(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`sketch` paints for real, but stamps: the size of a card is not what these tests are about."""
-    stamps = factory._KINDS["sketch"]._replace(make=partial(SketchGenerator, 96, 64, steps=1))
-    monkeypatch.setattr(factory, "_KINDS", {**factory._KINDS, "sketch": stamps})
 
 
 @pytest.fixture

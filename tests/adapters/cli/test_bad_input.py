@@ -64,8 +64,8 @@ BAD_COMMANDS = {
         "json=FILE, or the URL of a server that speaks sdapi"
     ),
     ("story.md", "-g", f"comfyui={NOBODY}"): (
-        "the generator comfyui needs a workflow: the option workflow (on the command line --workflow FILE), "
-        "or LIMNER_COMFYUI_WORKFLOW=FILE in the environment"
+        "the generator comfyui needs a workflow: the option workflow (on the command line --set "
+        "workflow=…), or LIMNER_COMFYUI_WORKFLOW in the environment"
     ),
     ("story.md", "-g", f"comfyui={NOBODY}", "--workflow", "no.json"): (
         "cannot read the workflow no.json: no such file or directory"
@@ -80,7 +80,17 @@ BAD_COMMANDS = {
         "\"%prompt%\" as the value of node 6 (CLIPTextEncode), input 'text'"
     ),
     ("story.md", "--workflow", "plain.json"): (
-        "the generator sketch has no option 'workflow'; it has: steps, step_ms"
+        "the generator sketch has no option 'workflow'; it has: width, height, steps, step_ms"
+    ),
+    ("story.md", "--set", "steps"): "--set takes NAME=VALUE, not 'steps'",
+    ("story.md", "--set", "steps=many"): "steps takes a whole number, not 'many'",
+    ("story.md", "--set", "stps=4"): (
+        "the generator sketch has no option 'stps'; it has: width, height, steps, step_ms"
+    ),
+    ("story.md", "--set", "steps=4", "--set", "steps=5"): "the option steps was given twice",
+    ("story.md", "-g", "horde", "--image-model", "a", "--set", "model=b"): "the option model was given twice",
+    ("story.md", "-g", f"sdapi={NOBODY}", "--set", "auth=secret"): (
+        "auth takes NAME:PASSWORD, not what was given"
     ),
     ("story.md", "--model", "m"): "--model needs --openai URL",
     ("story.md", "--system", "s"): "--system needs --openai URL",

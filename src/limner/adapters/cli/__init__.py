@@ -1,4 +1,4 @@
-"""The command line: `limner illustrate`, `demo`, `diagrams`, `check`."""
+"""The command line: `limner illustrate`, `demo`, `diagrams`, `check`, `sessions`, `backends`."""
 
 from limner.adapters.cli.group import main
 

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import click
 
+from limner.adapters.cli.backends import backends_command
 from limner.adapters.cli.check import check_command
 from limner.adapters.cli.demo import demo_command
 from limner.adapters.cli.diagrams import diagrams_command
@@ -90,3 +91,4 @@ main.add_command(demo_command)
 main.add_command(diagrams_command)
 main.add_command(check_command)
 main.add_command(sessions_command)
+main.add_command(backends_command)

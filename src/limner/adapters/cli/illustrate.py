@@ -10,6 +10,7 @@ import anyio
 import click
 from rich.console import Console
 
+from limner.adapters.cli.backends import options_from, set_option
 from limner.adapters.cli.display import Display, display_for
 from limner.adapters.cli.errors import EXIT_CODES_HELP, BadInput, fault_of
 from limner.adapters.cli.inputs import STDIN, read_text
@@ -55,6 +56,7 @@ class Settings:
     generator: str
     image_model: str | None
     workflow: str | None
+    set_options: tuple[str, ...]
     pattern: tuple[str, ...]
     preset: tuple[str, ...]
     code_fences: bool
@@ -93,8 +95,15 @@ class Settings:
 @click.option("--page", metavar="FILE", help="Also write an HTML page that holds its images itself.")
 @click.option("--profile", type=click.Choice(["html", "markdown"]), help="How an image is written.")
 @click.option(
-    "-g", "--generator", metavar="WHO", default="sketch", show_default=True, help=f"Who paints: {POSSIBLE}."
+    "-g",
+    "--generator",
+    metavar="WHO",
+    default="sketch",
+    show_default=True,
+    envvar="LIMNER_GENERATOR",
+    help=f"Who paints: {POSSIBLE}; without it LIMNER_GENERATOR.",
 )
+@set_option
 @click.option("--image-model", metavar="NAME", help="The model that paints, where there is a choice.")
 @click.option("--workflow", metavar="FILE", help="The workflow that comfyui=URL paints with, in API format.")
 @click.option(
@@ -250,8 +259,11 @@ def _refuse_contradictions(settings: Settings) -> None:
 
 
 async def _illustrate(settings: Settings, outputs: Outputs, text: str, display: Display) -> Outcome:
-    # What was not given is None and counts as not given; what the generator does not have is refused.
-    options = {"model": settings.image_model, "workflow": settings.workflow}
+    options = options_from(
+        settings.generator,
+        settings.set_options,
+        {"model": settings.image_model, "workflow": settings.workflow},
+    )
     async with (
         aclosing(generator_from(settings.generator, **options)) as generator,
         Limner(
