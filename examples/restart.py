@@ -30,9 +30,16 @@ async def serve(folder: str, doomed: bool) -> None:
         if doomed:
             async for _ in limner.illustrate("reply-1", [REPLY]):
                 pass
+        painted: set[str] = set()
         async for event in limner.events("reply-1"):
-            if isinstance(event, PromptProgress) and event.state == "completed":
-                print(f"  finished: {event.prompt}", flush=True)
+            if not isinstance(event, PromptProgress):
+                continue
+            if event.state == "generating" and event.prompt_id not in painted:
+                painted.add(event.prompt_id)
+                print(f"  paints: {event.prompt}", flush=True)
+            if event.state == "completed":
+                when = "finished" if event.prompt_id in painted else "was finished before"
+                print(f"  {when}: {event.prompt}", flush=True)
                 if doomed:
                     os.kill(os.getpid(), signal.SIGKILL)
         result = await limner.finished("reply-1")

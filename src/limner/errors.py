@@ -135,11 +135,11 @@ class UnknownMessage(CallerError, LookupError):
     """Neither a session nor the message store knows this message."""
 
     kind = "unknown_message"
-    hint = "Check the message id; the message must be stored before its images can be regenerated."
+    hint = "Check the message id. A message is known once it was illustrated or is stored."
 
     def __init__(self, message_id: str) -> None:
         self.message_id = message_id
-        super().__init__(f"no message {message_id!r}")
+        super().__init__(f"nothing is known of a message {message_id!r}")
 
 
 class UnknownImage(CallerError, LookupError):
@@ -331,7 +331,10 @@ class JournalDamaged(JournalUnreadable):
     """The journal's file is cut short or damaged."""
 
     kind = "journal_damaged"
-    hint = "`limner sessions --journal FILE` lists what can still be read. To start anew, move the file away."
+    hint = (
+        "`limner sessions --journal FILE` lists what can still be read. To start anew, move the file away, "
+        "together with its -wal."
+    )
 
 
 class JournalTooNew(JournalUnreadable):

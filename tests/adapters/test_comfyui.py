@@ -962,10 +962,10 @@ async def test_cancelling_a_job_that_was_picked_up_stops_it(comfy, progress):
         ({"workflow": "missing.json"}, "missing.json: no such file"),
         ({"output_node": 77}, "no node '77'"),
         ({"preview_method": "full"}, "preview_method must be one of None, 'auto', .* but is 'full'"),
-        ({"width": 0}, "width must be at least 1"),
-        ({"height": -1}, "height must be at least 1"),
-        ({"poll_interval_ms": -1}, "poll_interval_ms must be at least 0"),
-        ({"request_timeout_ms": 0}, "request_timeout_ms must be at least 1"),
+        ({"width": 0}, "width must be a whole number, at least 1"),
+        ({"height": -1}, "height must be a whole number, at least 1"),
+        ({"poll_interval_ms": -1}, "poll_interval_ms must be a whole number, at least 0"),
+        ({"request_timeout_ms": 0}, "request_timeout_ms must be a whole number, at least 1"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_is_painted(options, words):

@@ -119,6 +119,25 @@ def test_every_option_may_come_from_the_environment_and_what_is_given_goes_befor
     assert "model='gpt-image-1'" in repr(generator_from("openai=http://h"))
 
 
+@pytest.mark.parametrize(
+    ("backend", "name"),
+    [
+        (backend, option.name)
+        for backend in BACKENDS.values()
+        for option in backend.options.values()
+        if option.form in ("a number", "a whole number")
+    ],
+    ids=lambda each: getattr(each, "name", each),
+)
+def test_an_option_that_is_no_number_is_refused_by_its_name(backend, name, tmp_path):
+    description = tmp_path / "server.json"
+    description.write_text('{"url": "http://h/%prompt%?w=%width%&h=%height%", "image": "$.image"}')
+    needed = {"workflow": WORKFLOW} if backend.name == "comfyui" else {}
+    behind = {"=URL": ["http://h"], "=FILE": [str(description)]}.get(backend.behind, [])
+    with pytest.raises(InvalidSetting, match=rf"\b{name} must be (a|of type int)\b"):
+        backend.made({**needed, name: "many"}, *behind)
+
+
 def test_a_variable_that_cannot_be_meant_is_named(monkeypatch):
     monkeypatch.setenv("LIMNER_SDAPI_STEPS", "many")
     with pytest.raises(InvalidSetting) as caught:

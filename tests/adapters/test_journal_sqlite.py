@@ -188,12 +188,12 @@ async def test_a_journal_that_is_taken_away_under_a_running_server_is_noticed(fi
 
 async def refused(path: Path, kind: type[LimnerError], match: str) -> None:
     """The journal is refused, and neither it nor anything beside it has changed but for the lock file."""
-    before = path.read_bytes()
+    before = path.read_bytes() if path.exists() else None
     journal = SQLiteJournal(path)
     with pytest.raises(kind, match=match) as refusal:
         await journal.open()
     assert type(refusal.value) is kind
-    assert path.read_bytes() == before
+    assert (path.read_bytes() if path.exists() else None) == before
     beside = {other.name for other in path.parent.glob(f"{path.name}?*")}
     assert beside <= {f"{path.name}.lock", f"{path.name}-wal", f"{path.name}-shm"}
 
@@ -285,6 +285,26 @@ async def test_who_was_killed_while_making_a_journal_leaves_an_empty_one(tmp_pat
             )
         connection.execute("ROLLBACK")
     assert await contents_of(tmp_path / "copy.sqlite3") == JournalContents()
+
+
+@pytest.mark.parametrize("in_its_place", ["nothing", "an empty file"])
+async def test_the_log_of_a_journal_that_was_moved_away_is_not_thrown_away(tmp_path: Path, in_its_place: str):
+    path, moved = tmp_path / "journal.sqlite3", tmp_path / "moved.sqlite3"
+    log = tmp_path / "journal.sqlite3-wal"
+    async with opened(path) as journal:
+        await journal.append(finished("late", "m"))
+        # What a killed process leaves: the newest events are in the log only.
+        copies = {name: name.read_bytes() for name in (path, log)}
+    for name, data in copies.items():
+        name.write_bytes(data)
+    path.rename(moved)
+    if in_its_place == "an empty file":
+        path.touch()
+    await refused(path, JournalDamaged, "its log journal.sqlite3-wal with the newest events; put it where")
+    assert log.read_bytes() == copies[log]
+    log.rename(tmp_path / "moved.sqlite3-wal")
+    assert (await contents_of(moved)).ended == 1
+    assert await contents_of(path) == JournalContents()
 
 
 async def test_a_folder_that_cannot_be_made_is_a_storage_error(tmp_path: Path):

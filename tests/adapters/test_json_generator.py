@@ -277,7 +277,7 @@ async def test_keys_are_shown_nowhere_wherever_they_are(web, server, request_for
         ({"image": "$.a | $.b"}, "not a JSONPath"),
         ({"method": "DELETE"}, "method must be one of POST, PUT, GET"),
         ({"method": "GET"}, "a GET has no body"),
-        ({"width": 0}, "width must be at least 1"),
+        ({"width": 0}, "width must be a whole number, at least 1"),
         ({"headers": {"x-key": "é"}}, "header x-key"),
         ({"url": "localhost/paint"}, "not an http or https address"),
         ({"url": "http://%prompt%/"}, "not an http or https address"),

@@ -663,6 +663,24 @@ async def test_an_hour_without_a_process_counts_for_no_limit():
         assert len((await second.limner.finished("m")).placed) == 2
 
 
+async def test_a_reroll_that_died_in_its_stream_gives_no_prompt_a_second_image():
+    house = House()
+    async with house.process() as first:
+        await first.illustrate("m", STORY)
+        before = await first.text("m")
+    async with house.process(hold=True) as second:
+        await begin(second, "Anew: ", tag("a cat"), tag("an owl"))
+        second.painter.release("a cat")
+        await settle()
+    async with house.process() as third:
+        assert len(third.limner.recovered.sealed) == 1
+        result = await third.limner.finished("m")
+        assert await third.text("m") == before
+        assert third.painter.prompts == []
+        assert result.placed == ()
+        assert [image.reason for image in result.unplaced] == ["prompt-gone"]
+
+
 # --- a journal that cannot be had
 
 

@@ -31,6 +31,7 @@ from limner.adapters.http import MIB, HttpClient
 from limner.adapters.http_errors import node_faults
 from limner.errors import BackendError, BadRequest, InvalidSetting, JobLost, NoImage, Unavailable
 from limner.states.retry import is_retryable
+from limner.states.values import check_whole_number
 from limner.workflows.ports import Capabilities, GenerationRequest, ProgressCallback
 
 DEFAULT_SIZE_PX = 1024
@@ -99,8 +100,8 @@ class ComfyUIGenerator:
             ("request_timeout_ms", request_timeout_ms, 1),
             ("poll_interval_ms", poll_interval_ms, 0),
         ):
-            if value is not None and value < least:
-                raise InvalidSetting(f"{name} must be at least {least}, but is {value}")
+            if value is not None:
+                check_whole_number(name, value, least)
         if preview_method not in _PREVIEW_METHODS:
             known = ", ".join(repr(method) for method in _PREVIEW_METHODS)
             raise InvalidSetting(f"preview_method must be one of {known}, but is {preview_method!r}")

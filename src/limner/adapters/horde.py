@@ -26,6 +26,7 @@ from limner.errors import (
     RateLimited,
     Unavailable,
 )
+from limner.states.values import check_whole_number
 from limner.workflows.ports import Capabilities, GenerationRequest, ProgressCallback
 
 HORDE_URL = "https://aihorde.net"
@@ -102,16 +103,17 @@ class HordeGenerator:
         submit_interval_ms: int = DEFAULT_SUBMIT_INTERVAL_MS,
     ) -> None:
         for name, value in (("width", width), ("height", height)):
-            if value is not None and (value % 64 or not 64 <= value <= 3072):
+            if value is not None:
+                check_whole_number(name, value, 64)
+            if value is not None and (value % 64 or value > 3072):
                 raise InvalidSetting(f"{name} must be a multiple of 64 from 64 to 3072, but is {value}")
-        if steps is not None and steps < 1:
-            raise InvalidSetting(f"steps must be at least 1, but is {steps}")
+        if steps is not None:
+            check_whole_number("steps", steps, 1)
         for name, value in (
             ("poll_interval_ms", poll_interval_ms),
             ("submit_interval_ms", submit_interval_ms),
         ):
-            if value < 0:
-                raise InvalidSetting(f"{name} must not be negative, but is {value}")
+            check_whole_number(name, value, 0)
         self._client = HttpClient(
             f"{_API.sub('', base_url.strip()).rstrip('/')}/api/v2",
             headers={

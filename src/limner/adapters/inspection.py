@@ -10,7 +10,8 @@ from PIL import Image, ImageOps
 
 from limner.adapters.metadata import without_metadata
 from limner.adapters.sniffing import describe
-from limner.errors import AnswerTooLarge, InvalidSetting, LimnerError, NoImage, NotAnImage
+from limner.errors import AnswerTooLarge, LimnerError, NoImage, NotAnImage
+from limner.states.values import check_whole_number
 from limner.workflows.ports import ImageInfo
 
 # What browsers show in an <img>, and nothing that can carry a script (so no SVG).
@@ -50,8 +51,7 @@ class PillowInspector:
             ("thumbnail_px", thumbnail_px),
             ("workers", workers),
         ):
-            if value < 1:
-                raise InvalidSetting(f"{name} must be at least 1, but is {value}")
+            check_whole_number(name, value, 1)
         self._max_bytes = max_bytes
         self._max_pixels = max_pixels
         self._thumbnail_px = thumbnail_px

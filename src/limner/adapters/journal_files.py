@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from limner.adapters.journal_format import APPLICATION_ID, FORMAT, TABLES
@@ -14,6 +14,8 @@ from limner.errors import JournalDamaged, JournalTooNew, JournalUnreadable, Stor
 
 _MAGIC = b"SQLite format 3\x00"
 _HEADER_SIZE = 100
+# The first bytes of a write-ahead log: https://www.sqlite.org/fileformat2.html#walformat
+_WAL_MAGIC, _WAL_MAGIC_BIG_ENDIAN = b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83"
 # Where SQLite keeps its `user_version` and `application_id`: https://www.sqlite.org/fileformat.html#the_database_header
 _VERSION_AT, _APPLICATION_AT = 60, 68
 
@@ -82,13 +84,15 @@ def _text(data: bytes) -> str:
 def create(path: Path) -> None:
     """Make an empty journal. All at once: who is killed here leaves no journal or a whole one.
 
-    An empty file that stands there is replaced, and keeps its rights. Raises `sqlite3.Error`, `OSError`.
+    An empty file that stands there is replaced, and keeps its rights. Raises `JournalDamaged` where the log
+    of another journal is in the way, `sqlite3.Error`, `OSError`.
     """
     place = path.resolve()
     place.parent.mkdir(parents=True, exist_ok=True)
     # Beside its place, then renamed. SQLite makes a file in several steps, and one that was killed between
     # two of them left a file that only a connection with the right to write could read again.
     draft = place.with_name(f".{place.name[:100]}.part")
+    _refuse_log_without_journal(place)
     for file in (draft, *_beside(draft), *_beside(place)):
         file.unlink(missing_ok=True)  # what lies beside a journal that is not there belongs to none
     draft.touch()
@@ -104,6 +108,17 @@ def create(path: Path) -> None:
         connection.execute("PRAGMA journal_mode = WAL")
     draft.replace(place)
     sync_folder(place.parent)
+
+
+def _refuse_log_without_journal(place: Path) -> None:
+    # Who moved a damaged journal away and forgot the log left the newest events here.
+    write_ahead_log = place.with_name(f"{place.name}-wal")
+    with suppress(FileNotFoundError), write_ahead_log.open("rb") as file:
+        if file.read(len(_WAL_MAGIC)) in (_WAL_MAGIC, _WAL_MAGIC_BIG_ENDIAN):
+            raise JournalDamaged(
+                f"there is no journal {place}, but its log {write_ahead_log.name} with the newest events; "
+                "put it where the journal went, under the journal's new name"
+            )
 
 
 def _beside(path: Path) -> Iterator[Path]:

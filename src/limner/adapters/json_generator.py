@@ -26,6 +26,7 @@ from limner.adapters.json_template import (
 )
 from limner.adapters.sniffing import describe
 from limner.errors import BackendError, BadRequest, InvalidSetting, NoImage
+from limner.states.values import check_whole_number
 from limner.workflows.ports import Capabilities, GenerationRequest, ProgressCallback
 
 _METHODS = ("POST", "PUT", "GET")
@@ -77,8 +78,8 @@ class JSONGenerator:
         self._url, self._body = url.strip(), body
         self._values: dict[str, Value] = {"negative_prompt": negative_prompt}
         for name, value in (("width", width), ("height", height)):
-            if value is not None and value < 1:
-                raise InvalidSetting(f"{name} must be at least 1, but is {value}")
+            if value is not None:
+                check_whole_number(name, value, 1)
             if value is not None:
                 self._values[name] = value
         self._check_places(places_in(body) | places_in_address(self._url))

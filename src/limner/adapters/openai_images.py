@@ -22,6 +22,7 @@ from limner.errors import (
     NoImage,
     Unavailable,
 )
+from limner.states.values import check_whole_number
 from limner.workflows.ports import Capabilities, GenerationRequest, ProgressCallback
 
 _PATH = "images/generations"
@@ -66,11 +67,14 @@ class OpenAIImagesGenerator:
     ) -> None:
         if not model:
             raise InvalidSetting("the OpenAI Images interface wants a model, for example gpt-image-1")
+        check_whole_number("partial_images", partial_images, 0)
         if not 0 <= partial_images <= _MOST_PARTIAL_IMAGES:
             raise InvalidSetting(
                 f"partial_images must be 0 to {_MOST_PARTIAL_IMAGES}, but is {partial_images}"
             )
-        if output_compression is not None and not 0 <= output_compression <= 100:
+        if output_compression is not None:
+            check_whole_number("output_compression", output_compression, 0)
+        if output_compression is not None and output_compression > 100:
             raise InvalidSetting(f"output_compression must be 0 to 100, but is {output_compression}")
         if background == "transparent" and output_format == "jpeg":
             raise InvalidSetting("background='transparent' needs output_format='png' or 'webp', not 'jpeg'")

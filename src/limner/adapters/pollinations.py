@@ -8,7 +8,8 @@ from urllib.parse import quote, urlencode, urlsplit
 from limner.adapters.http import Fetched, HttpClient
 from limner.adapters.http_errors import typed_error, words_from_json
 from limner.adapters.sniffing import describe
-from limner.errors import BackendError, BadRequest, InvalidSetting, NoImage, NotAnImage
+from limner.errors import BackendError, BadRequest, NoImage, NotAnImage
+from limner.states.values import check_whole_number
 from limner.workflows.ports import Capabilities, GenerationRequest, ProgressCallback
 
 POLLINATIONS_URL = "https://gen.pollinations.ai"
@@ -45,8 +46,8 @@ class PollinationsGenerator:
         safe: str | None = None,
     ) -> None:
         for name, value in (("width", width), ("height", height)):
-            if value is not None and value < 1:
-                raise InvalidSetting(f"{name} must be at least 1, but is {value}")
+            if value is not None:
+                check_whole_number(name, value, 1)
         key = (api_key or "").strip()
         address = (base_url or (POLLINATIONS_URL if key else ANONYMOUS_URL)).strip().rstrip("/")
         if not address.endswith(("/image", "/prompt")):

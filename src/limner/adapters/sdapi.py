@@ -14,6 +14,7 @@ from limner.adapters.http import HttpClient
 from limner.adapters.image_text import image_from_text
 from limner.adapters.sdapi_progress import ProgressWatch, SdapiProgress
 from limner.errors import BackendError, BadRequest, InvalidSetting, NoImage, NotAnImage
+from limner.states.values import check_whole_number
 from limner.workflows.ports import Capabilities, GenerationRequest, ProgressCallback
 
 _TXT2IMG = "sdapi/v1/txt2img"
@@ -70,10 +71,11 @@ class SdapiGenerator:
     ) -> None:
         whole = {"steps": steps, "width": width, "height": height, "clip_skip": clip_skip}
         for name, value in whole.items():
-            if value is not None and value < 1:
-                raise InvalidSetting(f"{name} must be at least 1, but is {value}")
-        if poll_interval_ms < 0:
-            raise InvalidSetting(f"poll_interval_ms must not be negative, but is {poll_interval_ms}")
+            if value is not None:
+                check_whole_number(name, value, 1)
+        check_whole_number("poll_interval_ms", poll_interval_ms, 0)
+        if cfg_scale is not None and not isinstance(cfg_scale, (int, float)):
+            raise InvalidSetting(f"cfg_scale must be a number, not {cfg_scale!r:.60}")
         if isinstance(styles, str):
             raise InvalidSetting(f"styles must be a list of names, not {styles!r:.60}")
         settings = {

@@ -14,6 +14,7 @@ import anyio.to_thread
 
 from limner.adapters.painting.easel import Easel
 from limner.errors import InvalidSetting
+from limner.states.values import check_whole_number
 from limner.workflows.ports import Capabilities, GenerationRequest, ProgressCallback
 
 SMALLEST_SIDE = 64
@@ -37,12 +38,11 @@ class SketchGenerator:
 
     def __init__(self, width: int = 768, height: int = 512, *, steps: int = 16, step_ms: int = 0) -> None:
         for name, side in (("width", width), ("height", height)):
+            check_whole_number(name, side, 1)
             if not SMALLEST_SIDE <= side <= LARGEST_SIDE:
                 raise InvalidSetting(f"{name} must be {SMALLEST_SIDE} to {LARGEST_SIDE} px, but is {side}")
-        if steps < 1:
-            raise InvalidSetting(f"steps must be at least 1, but is {steps}")
-        if step_ms < 0:
-            raise InvalidSetting(f"step_ms must not be negative, but is {step_ms}")
+        check_whole_number("steps", steps, 1)
+        check_whole_number("step_ms", step_ms, 0)
         self._width = width
         self._height = height
         self._steps = steps

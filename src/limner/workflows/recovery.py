@@ -159,13 +159,10 @@ class Recovery:
         # Their addresses are taken: a new picture of the same bytes must not share one.
         self._registry.note_standing(message_id, (image.src for image in images))
         bare = {match.start for match in without_images(stored.text, matches, images)}
-        found = []
-        for match in matches:
-            node = self._registry.register(message_id, match)
-            # All but what had its image before this session.
-            if match.start in bare or node.id in session.prompts:
-                found.append(node.found)
-        return _Look(tuple(found[:MAX_PROMPTS]))
+        nodes = [(match.start, self._registry.register(message_id, match)) for match in matches]
+        # What has its image had it before: the stream that died had not written any.
+        found = tuple(node.found for start, node in nodes if start in bare)
+        return _Look(found[:MAX_PROMPTS])
 
     async def _decide(
         self,

@@ -141,7 +141,8 @@ def _became(prompt: Prompt) -> Iterator[str]:
     yield from _problem(prompt.problem)
     if prompt.job_id:
         yield f"job {prompt.job_id}"
-    if prompt.restarts:
+    cut_off_too_often = prompt.problem is not None and prompt.problem.kind == "process_ended"
+    if prompt.restarts and not cut_off_too_often:  # the problem says it already
         yield f"cut off {prompt.restarts} × by the end of a process"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,7 +32,7 @@ _EXIT_CODES = """\b
 Exit codes:
   0    all that was asked for was read
   2    bad usage, no such journal, or no such session
-  4    the journal is damaged (what is left of it was printed), of a newer format, or none at all"""
+  4    the journal is damaged (what is left of it was printed), of a newer format, or no journal"""
 _WIDE = 10_000
 _DURATION = re.compile(r"(\d{1,6})\s*([smhdw])")
 _UNITS_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
@@ -222,7 +223,9 @@ def _the_one(view: JournalView, wanted: str) -> str:
     if len(found) > 1 and not exact:
         some = ", ".join(one_line(session.id, 64) for session in found[:5])
         more = ", …" if len(found) > 5 else ""
-        raise BadInput(f"{len(found)} sessions fit {one_line(wanted, 80)!r}: {some}{more}")
+        of_message = all(session.message_id == wanted for session in found)
+        listed = f" (limner sessions --message {shlex.quote(wanted)} lists them)" if of_message else ""
+        raise BadInput(f"{len(found)} sessions fit {one_line(wanted, 80)!r}: {some}{more}{listed}")
     return (exact or found)[0].id
 
 
