@@ -183,6 +183,18 @@ async def test_a_journal_that_is_taken_away_under_a_running_server_is_noticed(fi
     assert (await contents_of(filled)).ended == 2
 
 
+async def test_a_log_that_is_taken_away_under_a_running_server_is_noticed(filled: Path):
+    log, away = filled.with_name(f"{filled.name}-wal"), filled.with_name("away")
+    async with opened(filled) as journal:
+        await journal.append(finished("before", "m3"))
+        log.rename(away)
+        with pytest.raises(StorageError, match=r"-wal was removed or replaced while it was in use"):
+            await journal.append(finished("unseen", "m4"))
+        away.rename(log)
+        await journal.append(finished("seen", "m5"))
+    assert (await contents_of(filled)).ended == 3
+
+
 # --- what is refused, and left as it was
 
 

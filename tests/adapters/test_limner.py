@@ -456,6 +456,27 @@ async def test_who_asks_while_the_next_session_begins_is_told_of_that_one():
         assert set(seen) == {begun.id}
 
 
+async def test_who_asks_for_a_session_whose_beginning_and_end_are_both_being_committed_gets_its_result():
+    journal = ScriptedJournal()
+    async with Studio(journal=journal) as studio, anyio.create_task_group() as tasks:
+        journal.gate = anyio.Event()
+        results: list[Result] = []
+
+        async def wait() -> None:
+            results.append(await studio.limner.finished("m"))
+
+        tasks.start_soon(studio.limner.observe, "m", "no picture")
+        await settle()
+        tasks.start_soon(studio.limner.cancel, "m")
+        await settle()
+        assert studio.limner.sessions() == ()
+        tasks.start_soon(wait)
+        await settle()
+        journal.gate.set()
+        await settle()
+        assert [result.state for result in results] == ["cancelled"]
+
+
 async def test_a_watcher_who_still_waits_for_a_session_is_told_when_limner_is_closed():
     async with Studio() as studio:
         events = studio.limner.events("m", follow=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 import anyio
@@ -415,6 +415,77 @@ async def test_a_fact_that_meets_an_uncommitted_request_waits_for_what_becomes_o
             assert (live.id, live.state) == (session.id, "inserting")
         else:
             assert sorted(told) == ["generation_succeeded: EventRefused", "stream_ended: EventRefused"]
+
+
+async def test_a_fact_that_waited_for_a_request_in_vain_keeps_its_own_time():
+    settings = SessionSettings(image_timeout_ms=10_000)
+    async with running(settings) as bench, anyio.create_task_group() as tasks:
+        session = await bench.engine.post("m", StreamStarted())
+        await bench.engine.post("m", PromptFound(CAT))
+        await bench.engine.post("m", GenerationStarted("1"))
+        bench.journal.gate = anyio.Event()
+        bench.journal.errors = [StorageError("locked")]
+
+        async def cancel() -> None:
+            with suppress(StorageError):
+                await bench.engine.post("m", CancelRequested())
+
+        tasks.start_soon(cancel)
+        await settle()
+        bench.clock.tick(6_000)
+        done = GenerationSucceeded("1", Image("1.png"))
+        tasks.start_soon(partial(bench.engine.post, "m", done, session_id=session.id))
+        await settle()
+        bench.clock.tick(5_000)
+        bench.journal.gate.set()
+        await settle()
+        await bench.tick(1)
+        live = bench.engine.live_session("m")
+        assert live is not None
+        assert live.prompts["1"].state == "completed", "it was finished within its limit of ten seconds"
+
+
+async def test_a_second_request_is_not_refused_because_of_a_first_that_did_not_happen():
+    async with running() as bench, anyio.create_task_group() as tasks:
+        await bench.engine.post("m", StreamStarted())
+        bench.journal.gate = anyio.Event()
+        bench.journal.errors = [StorageError("locked")]
+        told: list[str] = []
+
+        async def cancel() -> None:
+            try:
+                told.append((await bench.engine.post("m", CancelRequested())).state)
+            except (StorageError, EventRefused) as error:
+                told.append(type(error).__name__)
+
+        for _ in range(2):
+            tasks.start_soon(cancel)
+            await settle()
+        bench.journal.gate.set()
+        await settle()
+        assert told == ["StorageError", "cancelled"]
+
+
+async def test_a_second_request_is_refused_because_of_a_first_that_happened():
+    async with running() as bench, anyio.create_task_group() as tasks:
+        await bench.engine.post("m", StreamStarted())
+        bench.journal.gate = anyio.Event()
+        told: list[str] = []
+
+        async def cancel() -> None:
+            try:
+                told.append((await bench.engine.post("m", CancelRequested())).state)
+            except CancelTooLate as error:
+                told.append(type(error).__name__)
+
+        for _ in range(2):
+            tasks.start_soon(cancel)
+            await settle()
+        assert told == []
+        bench.journal.gate.set()
+        await settle()
+        assert told == ["cancelled", "CancelTooLate"]
+        assert [step.event for step in bench.steps] == [StreamStarted(), CancelRequested()]
 
 
 async def test_who_asks_for_a_session_that_has_only_just_begun_can_wait_for_its_commit():

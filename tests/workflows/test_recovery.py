@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import anyio
@@ -22,7 +23,7 @@ from limner.errors import (
     UnknownImage,
     UnknownMessage,
 )
-from limner.states import Prompt, Session
+from limner.states import Prompt, Session, StreamEnded
 from limner.text import find_images, strip_illustrations
 from limner.workflows.insertion import STORE_RETRIES_MS
 from limner.workflows.ports import (
@@ -33,7 +34,7 @@ from limner.workflows.ports import (
     StoredMessage,
 )
 from limner.workflows.progress import PromptProgress, SessionEnded, SessionProgress
-from limner.workflows.recovery import READING_MS, RecoveryReport
+from limner.workflows.recovery import READING_MS, READS_AT_ONCE, RecoveryReport
 from tests.journeys.seeded import run_seeded, virtual_milliseconds
 from tests.studio import FakeInspector, ScriptedStore, Studio, tag
 from tests.support import FakeImageStore, FakePainter, ScriptedJournal, png, settle
@@ -681,6 +682,70 @@ async def test_a_reroll_that_died_in_its_stream_gives_no_prompt_a_second_image()
         assert [image.reason for image in result.unplaced] == ["prompt-gone"]
 
 
+# --- what leaving and starting must not do
+
+
+@pytest.mark.parametrize("how", ["an error", "a cancellation"])
+async def test_leaving_begins_no_image_that_only_waits_for_its_turn(how: str):
+    journal, store = MemoryJournal(), ScriptedStore()
+    text = "".join(tag(f"picture {number}") for number in range(10))
+    with anyio.CancelScope() as scope:
+        async with Studio(hold=True, journal=journal, store=store, max_concurrent=1) as studio:
+            await stream(studio, text)
+            await settle()
+            if how == "a cancellation":
+                scope.cancel()
+                await anyio.lowlevel.checkpoint()
+    [left] = journal.contents.live
+    assert Counter(prompt.state for prompt in left.prompts.values()) == {"generating": 1, "queued": 9}
+    assert len(studio.painter.requests) == 1
+    # So many deploys as an image may be cut off are no reason to give up what nobody had begun.
+    for _ in range(4):
+        async with Studio(hold=True, journal=journal, store=store, max_concurrent=1) as studio:
+            await settle()
+    [left] = journal.contents.live
+    assert sorted(prompt.restarts for prompt in left.prompts.values())[:9] == [0] * 9
+
+
+async def test_a_start_that_the_journal_refuses_lets_no_time_pass_for_those_who_were_left():
+    journal = ScriptedJournal()
+    house = House()
+    house.journal = journal
+    async with house.process(hold=True) as first:
+        await stream(first)
+    [left] = house.left()
+    journal.errors = [StorageError("database is locked")]
+    with pytest.raises(StorageError, match="database is locked"):
+        async with house.process(down_ms=3_600_000):
+            pass
+    assert house.left() == [left]
+    async with house.process(down_ms=3_600_000) as third:
+        assert third.limner.recovered.resumed == (left.id,)
+        assert len((await third.limner.finished("m")).placed) == 2
+
+
+@pytest.mark.parametrize("exists", [True, False])
+async def test_a_pause_before_another_attempt_ends_no_sooner_than_the_fate_of_the_text_is_known(exists: bool):
+    house = House({"m": tag("a cat")} if exists else None)
+    painter = FakePainter()
+    painter.answers["a cat"] = [Unavailable("down", retry_after_ms=60_000)]
+    async with house.process(painter=painter) as first:
+        left = await begin(first, tag("a cat"))
+        assert [prompt.state for prompt in left.prompts.values()] == ["waiting"]
+    house.store.hold_reads()
+    async with anyio.create_task_group() as tasks:
+
+        async def answer_later() -> None:
+            await settle()
+            house.store.release()
+
+        tasks.start_soon(answer_later)
+        async with house.process(down_ms=3_600_000) as second:
+            result = await second.limner.finished("m")
+            assert len(result.placed) == exists
+            assert len(second.painter.requests) == exists
+
+
 # --- a journal that cannot be had
 
 
@@ -800,3 +865,88 @@ async def test_one_limner_may_be_entered_again_and_goes_on_with_what_it_left():
     async with studio:
         assert len(studio.limner.recovered.resumed) == 1
         assert len((await studio.limner.finished("m")).placed) == 1
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_slow_store_is_asked_by_few_at_a_time_and_once_for_each_message(backend: str):
+    class Slow(ScriptedStore):
+        def __init__(self, messages: dict[str, str]) -> None:
+            super().__init__(messages)
+            self.slow = False
+            self.at_once = self.most = 0
+            self.reads_of: Counter[str] = Counter()
+
+        async def read(self, message_id: str) -> StoredMessage | None:
+            if not self.slow:
+                return await super().read(message_id)
+            self.reads_of[message_id] += 1
+            self.at_once += 1
+            self.most = max(self.most, self.at_once)
+            await anyio.sleep(2)
+            self.at_once -= 1
+            return await super().read(message_id)
+
+    journal, images = MemoryJournal(), FakeImageStore()
+    store = Slow({f"m{number}": tag("a cat") for number in range(100)})
+
+    def limner() -> Limner:
+        return Limner(
+            FakePainter(hold=True),
+            store=store,
+            images=images,
+            inspector=FakeInspector(),
+            journal=journal,
+            clock=virtual_milliseconds,
+            shutdown_timeout_ms=0,
+        )
+
+    async def scenario(seed: int) -> None:
+        with suppress(Killed):
+            async with limner() as first:
+                for number in range(100):
+                    stream = await first.manager.start_streaming_session(f"m{number}")
+                    stream.feed(tag("a cat"))
+                await anyio.sleep(1)
+                raise Killed
+        store.slow = True
+        async with limner() as second:
+            assert second.recovered.unread
+            assert len(second.recovered.unread) + len(second.recovered.sealed) == 100
+            await anyio.sleep(30)
+            assert {session.state for session in second.sessions()} == {"draining"}
+        assert store.most == READS_AT_ONCE
+        assert set(store.reads_of.values()) == {1}
+
+    run_seeded(backend, 1, scenario)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_journal_that_does_not_take_the_end_of_a_dead_stream_keeps_nobody_out_for_long(backend: str):
+    journal, store, images = ScriptedJournal(), ScriptedStore({"m": tag("a cat")}), FakeImageStore()
+
+    def limner() -> Limner:
+        return Limner(
+            FakePainter(),
+            store=store,
+            images=images,
+            inspector=FakeInspector(),
+            journal=journal,
+            clock=virtual_milliseconds,
+            shutdown_timeout_ms=0,
+        )
+
+    async def scenario(seed: int) -> int:
+        with suppress(Killed):
+            async with limner() as first:
+                await first.manager.start_streaming_session("m")
+                raise Killed
+        journal.refuses = lambda record: isinstance(record.event, StreamEnded)
+        start = virtual_milliseconds()
+        async with limner() as second:
+            took = virtual_milliseconds() - start
+            assert len(second.recovered.unread) == 1
+            journal.refuses = lambda record: False
+            assert len((await second.finished("m")).placed) == 1
+        return took
+
+    assert run_seeded(backend, 1, scenario) == READING_MS

@@ -95,7 +95,7 @@ class SQLiteJournal:
         self._busy_timeout_ms = busy_timeout_ms
         self._lock: FileLock | None = None
         self._connection: sqlite3.Connection | None = None
-        self._file: os.stat_result | None = None
+        self._in_place: dict[Path, os.stat_result] = {}
         self._one_at_a_time = anyio.CapacityLimiter(1)
 
     async def open(self) -> JournalContents:
@@ -178,7 +178,7 @@ class SQLiteJournal:
         self._connection = connection
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[self._durability]}")
-        self._file = self.path.stat()
+        self._in_place = {self.path: self.path.stat()}
         return contents
 
     def _close(self) -> None:
@@ -196,10 +196,21 @@ class SQLiteJournal:
 
     def _check_in_place(self) -> None:
         # SQLite would go on writing into a file without a name, and the next process find nothing.
-        with suppress(FileNotFoundError):
-            if self._file is not None and os.path.samestat(self._file, self.path.stat()):
-                return
-        raise StorageError(f"journal {self.path} was removed or replaced while it was in use; put it back")
+        for file, known in self._in_place.items():
+            with suppress(FileNotFoundError):
+                if os.path.samestat(known, file.stat()):
+                    continue
+            raise StorageError(
+                f"journal {self.path}: {file.name} was removed or replaced while it was in use; put it back"
+            )
+
+    def _note_log(self) -> None:
+        # SQLite makes its log at the first write, and keeps it until the last connection is closed.
+        real = self.path.resolve()
+        log_file = real.with_name(f"{real.name}-wal")
+        if log_file not in self._in_place:
+            with suppress(FileNotFoundError):
+                self._in_place[log_file] = log_file.stat()
 
     # --- reading
 
@@ -248,6 +259,7 @@ class SQLiteJournal:
         self._check_in_place()
         try:
             self._commit(records)
+            self._note_log()
         except sqlite3.OperationalError:
             # On a full disk it may be our own log that fills it; folded into the file it takes far less.
             with suppress(sqlite3.Error):

@@ -52,6 +52,7 @@ class _Handled:
     steps: tuple[Step, ...]
     committed: anyio.Event = field(default_factory=anyio.Event)
     error: LimnerError | None = None
+    refusal: EventRefused | None = None  # by what a request that stands in line has made of the session
 
     def records(self) -> Iterable[JournalRecord]:
         before = self.before
@@ -74,6 +75,10 @@ def _as_storage_errors() -> Iterator[None]:
         raise
     except Exception as error:
         raise StorageError(f"the journal failed: {brief(error)}") from error
+
+
+def _is_request_for(handled: _Handled, message_id: str) -> bool:
+    return handled.message_id == message_id and isinstance(handled.event, REQUESTS) and not handled.refusal
 
 
 class LocalEngine:
@@ -117,7 +122,6 @@ class LocalEngine:
         now = self._alarm.clock()
         handled: list[_Handled] = []
         for session in self._taken_over:
-            self._committed[session.message_id] = session
             step = resume(session, now)
             handled.append(_Handled(session.message_id, PROCESS_RESTARTED, now, session.id, session, (step,)))
             self._keep(step.session)
@@ -146,25 +150,23 @@ class LocalEngine:
 
     async def post(self, message_id: str, event: Event, *, session_id: str | None = None) -> Session:
         """See `limner.workflows.ports.Engine.post`."""
-        while True:
-            if self._stopped:
-                raise NotRunning("the engine has stopped")
-            try:
-                handled = self._handle(message_id, event, session_id=session_id)
-            except EventRefused:
-                request = None if isinstance(event, REQUESTS) else self._uncommitted_request(message_id)
-                if request is None:
-                    raise
-                # A cancel or a new stream stands in the way, and may yet turn out not to have happened.
-                await request.committed.wait()
-                if request.error is None:
-                    raise
-            else:
-                return await self._outcome(handled)
+        if self._stopped:
+            raise NotRunning("the engine has stopped")
+        now = self._alarm.clock()
+        try:
+            handled = self._handle(message_id, event, session_id=session_id, now=now)
+        except EventRefused as refusal:
+            if self._uncommitted_request(message_id) is None:
+                raise
+            # A cancel or a new stream stands in the way, and may yet turn out not to have happened.
+            handled = _Handled(message_id, event, now, session_id, None, (), refusal=refusal)
+            self._line.append(handled)
+            self._work.set()
+        return await self._outcome(handled)
 
     def _uncommitted_request(self, message_id: str) -> _Handled | None:
         for handled in reversed((*self._group, *self._line)):
-            if handled.message_id == message_id and isinstance(handled.event, REQUESTS):
+            if _is_request_for(handled, message_id):
                 return handled
         return None
 
@@ -176,17 +178,8 @@ class LocalEngine:
 
     async def wait_begun(self, message_id: str) -> None:
         """See `limner.workflows.ports.Engine.wait_begun`."""
-        while (opening := self._uncommitted_opening(message_id)) is not None:
-            await opening.committed.wait()
-
-    def _uncommitted_opening(self, message_id: str) -> _Handled | None:
-        live, committed = self._live.get(message_id), self._committed.get(message_id)
-        if live is None or (committed is not None and committed.id == live.id):
-            return None
-        for handled in (*self._group, *self._line):
-            if any(step.session.id == live.id for step in handled.steps):
-                return handled
-        return None
+        while (request := self._uncommitted_request(message_id)) is not None:
+            await request.committed.wait()
 
     async def run(self, listener: StepListener) -> None:
         """Commit what is in line and hand on its commands, until cancelled."""
@@ -209,7 +202,7 @@ class LocalEngine:
                 for handled in group:
                     for step in handled.steps:
                         listener.committed(step)
-                    handled.end()
+                    handled.end(handled.refusal)
                 self._group = []
         finally:
             self._stopped = True
@@ -224,7 +217,7 @@ class LocalEngine:
             with anyio.CancelScope(shield=True):
                 if await self._commit(rest) is None:
                     for handled in rest:
-                        handled.end()
+                        handled.end(handled.refusal)
         for handled in (*group, *rest):
             if not handled.committed.is_set():
                 # Whoever still waits for a commit would wait for ever.
@@ -323,8 +316,11 @@ class LocalEngine:
                     handled.steps = self._step(
                         handled.message_id, handled.event, handled.session_id, handled.now
                     )
+                    handled.refusal = None
                 except EventRefused as refusal:
-                    handled.end(refusal)
-                else:
-                    line.append(handled)
+                    handled.steps, handled.refusal = (), refusal
+                    if not any(_is_request_for(other, handled.message_id) for other in line):
+                        handled.end(refusal)
+                        continue
+                line.append(handled)
         return line

@@ -175,6 +175,9 @@ class QueueProcessor:
             else:
                 with anyio.CancelScope(shield=True):
                     await self._engine.post(message_id, event, session_id=job.session_id)
+        except anyio.get_cancelled_exc_class():
+            self.stop()  # not this call alone is over: the process ends, and nothing new may begin
+            raise
         except (EventRefused, NotRunning) as refusal:
             # Cancelled, out of time or closed, before its turn or while its answer was on the way.
             if isinstance(event, GenerationSucceeded):

@@ -11,16 +11,17 @@ so the next process takes it up, before it lets anybody in:
 4. A stream has died with its process. Its session is sealed with the text that the store holds; where the
    store has no such message, it is cancelled.
 
-A store that does not answer just then holds the start up for some seconds at most. It delays the fourth step,
-and only for the sessions concerned: they are tried again in the background, and in the end sealed with the
-prompts that had been found.
+A store that does not answer just then, or a journal that takes no more, holds the start up for some seconds
+at most. It delays the fourth step, and only for the sessions concerned: they are tried again in the
+background, and in the end sealed with the prompts that had been found.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import anyio
 import anyio.abc
@@ -42,7 +43,8 @@ READS_AT_ONCE = 16
 """How many messages are read at the same time."""
 
 READING_MS = 10_000
-"""How long a start waits for the store, in ms. Whatever it has not answered by then, it may answer later."""
+"""How long a start waits for the store, and then for the journal to take the ends of the dead streams, in ms.
+Whatever has not come by then may come later."""
 
 NO_MESSAGE = "its stream died with the process, and the store has no such message"
 
@@ -53,9 +55,9 @@ class RecoveryReport:
 
     `resumed`: its text was final; it goes on with its images or its write. `sealed`: its stream had died;
     it goes on with the text that the store holds. `cancelled`: its stream had died and the store has no such
-    message. `unread`: its stream had died and the store did not answer; it is sealed as soon as it does.
-    `finished` counts the sessions that had ended before and are kept in the journal. `messages` has the
-    message's id for each session's.
+    message. `unread`: its stream had died and the store did not answer, or the journal did not take the end
+    of the stream; it is sealed as soon as they do. `finished` counts the sessions that had ended before and
+    are kept in the journal. `messages` has the message's id for each session's.
     """
 
     resumed: tuple[str, ...] = ()
@@ -70,6 +72,23 @@ class _Look(NamedTuple):
     """What a session's message has to be illustrated, as the store has it (None: no such message)."""
 
     prompts: tuple[FoundPrompt, ...] | None
+
+
+@dataclass(slots=True)
+class _FirstRead:
+    """The reading of a session's message when the process starts, which may go on after the start."""
+
+    look: _Look | None = None
+    done: anyio.Event = field(default_factory=anyio.Event)
+
+
+@dataclass(slots=True)
+class _DeadStream:
+    """A session whose stream has died, and what waits until the fate of its text is known."""
+
+    session: Session
+    waiting: list[Callable[[], None]] = field(default_factory=list)
+    fate: str = "unread"
 
 
 class Recovery:
@@ -90,18 +109,21 @@ class Recovery:
         self._patterns = patterns
         self._alarm = alarm
         self._one_of_few = anyio.CapacityLimiter(READS_AT_ONCE)
-        self._looks: dict[str, _Look] = {}
-        self._unread = 0
-        self._all_read = anyio.Event()
-        self._dead_streams: list[tuple[Session, Callable[[], None]]] = []
+        self._reads: dict[str, _FirstRead] = {}
+        self._dead_streams: dict[str, _DeadStream] = {}
 
     def seal_stored(self, session: Session, then: Callable[[], None]) -> None:
         """Perform `SealStored`, and `then` what else was commanded for the session.
 
         It comes while `run` waits for the restarts to be committed. Nothing is painted before the fate of the
-        text is known: a session that is cancelled for want of its message would have been paid for.
+        text is known: a session that is cancelled for want of its message would have been paid for. That goes
+        for all that is commanded until then, by a timer for instance (see `holds`).
         """
-        self._dead_streams.append((session, then))
+        self._dead_streams.setdefault(session.id, _DeadStream(session)).waiting.append(then)
+
+    def holds(self, session: Session) -> bool:
+        """Whether the fate of this session's text is still unknown."""
+        return session.id in self._dead_streams
 
     async def run(
         self, left: Sequence[Session], finished: int, background: anyio.abc.TaskGroup
@@ -110,45 +132,31 @@ class Recovery:
 
         Raises `StorageError` if the journal cannot be written.
         """
-        await self._read_all(left, background)
+        self._reads = {session.id: _FirstRead() for session in left}
+        await _at_once_but_not_for_long(background, [partial(self._read_first, session) for session in left])
         for session in left:
             self._registry.take_in(session)
         await self._engine.resume()
-        fates: dict[str, list[str]] = {"sealed": [], "cancelled": [], "unread": []}
+        dead = list(self._dead_streams.values())
         # All at once, so that they share their commits.
-        async with anyio.create_task_group() as sealing:
-            for session, then in self._dead_streams:
-                sealing.start_soon(self._decide, session, then, fates, background)
-        report = _reported(left, fates, {session.id for session, _ in self._dead_streams}, finished)
-        self._looks.clear()
-        counts = {fate: len(ids) for fate, ids in fates.items()}
-        log.info("recovered", resumed=len(report.resumed), **counts, finished=finished)
+        await _at_once_but_not_for_long(background, [partial(self._decide, stream) for stream in dead])
+        report = _reported(left, {stream.session.id: stream.fate for stream in dead}, finished)
+        counts = {fate: len(getattr(report, fate)) for fate in ("resumed", "sealed", "cancelled", "unread")}
+        log.info("recovered", **counts, finished=finished)
         return report
 
-    async def _read_all(self, left: Sequence[Session], background: anyio.abc.TaskGroup) -> None:
-        """Read the messages, and wait for that, but not for long."""
-        if not left:
-            return
-        self._unread = len(left)
-        for session in left:
-            background.start_soon(self._read_first, session)
-        with anyio.move_on_after(READING_MS / 1000):
-            await self._all_read.wait()
-
-    async def _read_first(self, session: Session) -> None:
-        async with self._one_of_few:
-            look = await self._read(session)
-        if look is not None:
-            self._looks[session.id] = look
-        self._unread -= 1
-        if not self._unread:
-            self._all_read.set()
+    async def _read_first(self, session: Session, done: Callable[[], None]) -> None:
+        read = self._reads[session.id]
+        read.look = await self._read(session)
+        read.done.set()
+        done()
 
     async def _read(self, session: Session) -> _Look | None:
         """The session's message as the store has it, or None where the store does not say."""
         message_id = session.message_id
         try:
-            stored = await call_host(self._store.read(message_id), STORE_TIME_LIMIT_MS)
+            async with self._one_of_few:
+                stored = await call_host(self._store.read(message_id), STORE_TIME_LIMIT_MS)
             if stored is None:
                 return _Look(None)
             matches = scan(stored.text, self._patterns)
@@ -164,20 +172,17 @@ class Recovery:
         found = tuple(node.found for start, node in nodes if start in bare)
         return _Look(found[:MAX_PROMPTS])
 
-    async def _decide(
-        self,
-        session: Session,
-        then: Callable[[], None],
-        fates: Mapping[str, list[str]],
-        background: anyio.abc.TaskGroup,
-    ) -> None:
-        fate = await self._seal(session, self._looks.get(session.id))
-        if fate == "unread":
-            name = f"limner recovery {session.message_id}"
-            background.start_soon(self._seal_later, session, then, name=name)
-        else:
+    async def _decide(self, stream: _DeadStream, done: Callable[[], None]) -> None:
+        session = stream.session
+        first = self._reads.pop(session.id)
+        stream.fate = await self._seal(session, first.look)
+        done()
+        if stream.fate == "unread":
+            await first.done.wait()
+            if await self._seal(session, first.look) == "unread":
+                await self._seal_later(session)
+        for then in self._dead_streams.pop(session.id).waiting:
             then()
-        fates[fate].append(session.id)
 
     async def _seal(self, session: Session, look: _Look | None) -> str:
         if look is None:
@@ -189,17 +194,15 @@ class Recovery:
             return "unread"  # the journal did not take it; it is tried again like a store that did not answer
         return "cancelled" if look.prompts is None else "sealed"
 
-    async def _seal_later(self, session: Session, then: Callable[[], None]) -> None:
+    async def _seal_later(self, session: Session) -> None:
         for pause in STORE_RETRIES_MS:
             await self._alarm.sleep(pause)
             if await self._seal(session, await self._read(session)) != "unread":
-                then()
                 return
         # A store that is down for good shows when the images are to be written; until then they are made.
         known = session.prompts.values()
         found = tuple(FoundPrompt(prompt.id, prompt.text, prompt.occurrence) for prompt in known)
         await self._tell(session, StreamEnded(found))
-        then()
 
     async def _tell(self, session: Session, event: StreamEnded | CancelRequested) -> None:
         try:
@@ -209,17 +212,35 @@ class Recovery:
             log.info("recovery_overtaken", message_id=session.message_id, why=str(refusal))
 
 
-def _reported(
-    left: Sequence[Session], fates: Mapping[str, list[str]], dead: Set[str], finished: int
-) -> RecoveryReport:
+_Task = Callable[[Callable[[], None]], Coroutine[Any, Any, None]]
+
+
+async def _at_once_but_not_for_long(background: anyio.abc.TaskGroup, tasks: Sequence[_Task]) -> None:
+    """Start the tasks in the background. Wait, but not for long, until each has called what it is given."""
+    outstanding = len(tasks)
+    all_done = anyio.Event()
+
+    def done() -> None:
+        nonlocal outstanding
+        outstanding -= 1
+        if not outstanding:
+            all_done.set()
+
+    for task in tasks:
+        background.start_soon(task, done)
+    if tasks:
+        with anyio.move_on_after(READING_MS / 1000):
+            await all_done.wait()
+
+
+def _reported(left: Sequence[Session], fate_of: Mapping[str, str], finished: int) -> RecoveryReport:
     """In the order in which the sessions began, whatever the order in which they were sealed."""
-    fate_of = {session_id: fate for fate, ids in fates.items() for session_id in ids}
 
     def those(fate: str) -> tuple[str, ...]:
-        return tuple(session.id for session in left if fate_of.get(session.id) == fate)
+        return tuple(session.id for session in left if fate_of.get(session.id, "resumed") == fate)
 
     return RecoveryReport(
-        resumed=tuple(session.id for session in left if session.id not in dead),
+        resumed=those("resumed"),
         sealed=those("sealed"),
         cancelled=those("cancelled"),
         unread=those("unread"),

@@ -122,6 +122,7 @@ class SessionManager:
                 finally:
                     # Nothing new is begun from here on; what is under way may still tell how it ended.
                     self._tasks = None
+                    self.processor.stop()
             if failure is not None:
                 raise failure
         finally:
@@ -347,7 +348,7 @@ class SessionManager:
             self._ended(session)
 
     def _perform_all(self, session: Session, commands: Sequence[Command]) -> None:
-        if SealStored() in commands:
+        if SealStored() in commands or self._recovery.holds(session):
             others = [command for command in commands if not isinstance(command, SealStored)]
             self._recovery.seal_stored(session, partial(self._perform_all, session, others))
             return
