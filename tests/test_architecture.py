@@ -18,6 +18,7 @@ MAY_IMPORT = {
     "states": {"errors", "states"},
     "workflows": {"errors", "text", "states", "workflows"},
     "adapters": {"errors", "text", "states", "workflows", "adapters", ""},
+    "testing": {"errors", "workflows", "adapters", "testing"},
     "__main__": {"adapters"},
     "__init__": {"errors", "text", "states", "workflows", "adapters"},
 }
@@ -74,6 +75,11 @@ def test_one_module_imports_the_http_client() -> None:
 def test_one_module_speaks_the_websocket_protocol() -> None:
     # It is handed connections that the HTTP client has made, and imports none itself.
     assert importers("wsproto") == ["adapters/websocket.py"]
+
+
+def test_one_package_imports_pytest_and_is_imported_by_no_other() -> None:
+    # It is no dependency: whoever installs Limner to run it does without.
+    assert {Path(name).parts[0] for name in importers("pytest")} == {"testing"}
 
 
 def test_only_the_clock_reads_the_time() -> None:

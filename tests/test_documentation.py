@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from limner.testing import ERROR_KINDS, GeneratorContract
+
 ROOT = Path(__file__).parent.parent
 PAGES = [
     ROOT / "README.md",
@@ -59,6 +61,22 @@ def leads_somewhere(name: str) -> bool:
 def test_the_first_example_of_the_testing_page_runs() -> None:
     [example, *_] = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "testing.md").read_text(), re.DOTALL)
     exec(compile(example, "docs/testing.md", "exec"), {})
+
+
+def test_the_contract_example_of_the_testing_page_passes(tmp_path: Path) -> None:
+    examples = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "testing.md").read_text(), re.DOTALL)
+    [example] = [one for one in examples if "GeneratorContract" in one]
+    (tmp_path / "test_example.py").write_text(example)
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", tmp_path, tmp_path],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout
+    tests = sum(name.startswith("test_") for name in dir(GeneratorContract)) - 1 + len(ERROR_KINDS)
+    assert f"{tests * 2} passed" in run.stdout
 
 
 def test_the_embedding_example_runs() -> None:

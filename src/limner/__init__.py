@@ -7,7 +7,8 @@
 
 This module is the public face and holds nothing else. Errors are in `limner.errors`, the machines in
 `limner.states`, text work in `limner.text`, the ports that a host may implement in `limner.workflows.ports`,
-and what is implemented already in `limner.adapters`.
+and what is implemented already in `limner.adapters`. `limner.testing` tells whether a generator of your own
+keeps what those keep.
 """
 
 from importlib.metadata import version

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from PIL import Image
 
+from limner.testing import ProgressRecorder, make_request
 from limner.workflows.ports import GenerationRequest
 from tests.adapters.servers.comfyui import ComfyHost, ComfyServer
 from tests.adapters.servers.local import WebServer
@@ -48,13 +49,7 @@ def comfy(comfy_host: ComfyHost) -> Iterator[ComfyServer]:
 @pytest.fixture
 def request_for() -> RequestMaker:
     """Makes a request for one image."""
-
-    def make(
-        prompt: str = "a red fox in the snow", seed: int = 7, job_id: str | None = None
-    ) -> GenerationRequest:
-        return GenerationRequest("prompt-1", "message-1", prompt, seed, job_id=job_id)
-
-    return make
+    return make_request
 
 
 @pytest.fixture(scope="session")
@@ -65,25 +60,6 @@ def png() -> bytes:
     return file.getvalue()
 
 
-class Progress:
-    """Records what a generator reports."""
-
-    def __init__(self) -> None:
-        self.fractions: list[float] = []
-        self.previews: list[bytes] = []
-        self.job_ids: list[str] = []
-
-    def __call__(
-        self, fraction: float | None = None, preview: bytes | None = None, job_id: str | None = None
-    ) -> None:
-        if job_id is not None:
-            self.job_ids.append(job_id)
-        if fraction is not None:
-            self.fractions.append(fraction)
-        if preview is not None:
-            self.previews.append(preview)
-
-
 @pytest.fixture
-def progress() -> Progress:
-    return Progress()
+def progress() -> ProgressRecorder:
+    return ProgressRecorder()

@@ -33,8 +33,8 @@ from limner.errors import (
     Unavailable,
 )
 from limner.states.retry import is_retryable
+from limner.testing import ProgressRecorder
 from limner.workflows.ports import GenerationRequest
-from tests.adapters.conftest import Progress
 from tests.adapters.servers.comfyui import WORKFLOW, ComfyServer, picture_of
 from tests.adapters.servers.local import PATIENCE_S, RawServer, happened
 
@@ -83,7 +83,7 @@ def painted(prompt: str = "a fox", seed: int = 7) -> bytes:
 
 async def seed_painted(server: ComfyServer, generator: ComfyUIGenerator, request: GenerationRequest) -> int:
     """Have the image painted, and return the seed that went to the server."""
-    image = await generator.generate(request, Progress())
+    image = await generator.generate(request, ProgressRecorder())
     seed = server.asked("/prompt")[-1]["prompt"]["3"]["inputs"]["seed"]
     assert image == painted(request.prompt, seed)
     return int(seed)
@@ -306,7 +306,7 @@ async def test_two_generators_at_once_do_not_mix_up_what_is_theirs(comfy):
     comfy.hold_at = "queue"
     comfy.previews = [b"unfinished"]
     images: dict[str, bytes] = {}
-    reports = {name: Progress() for name in ("a fox", "a hen", "a cat")}
+    reports = {name: ProgressRecorder() for name in ("a fox", "a hen", "a cat")}
 
     async def paint(name: str) -> None:
         async with generator_for(comfy) as generator:
@@ -630,7 +630,7 @@ async def test_a_server_that_will_not_be_asked_is_given_up_at_once(comfy, progre
 # --- cancelling
 
 
-async def at_work(comfy: ComfyServer, progress: Progress) -> None:
+async def at_work(comfy: ComfyServer, progress: ProgressRecorder) -> None:
     """Wait until the server has begun our job and we know its id."""
     await happened(comfy.reached)
     while not progress.job_ids:
@@ -640,7 +640,7 @@ async def at_work(comfy: ComfyServer, progress: Progress) -> None:
 async def cancelled_when(
     comfy: ComfyServer,
     generator: ComfyUIGenerator,
-    progress: Progress,
+    progress: ProgressRecorder,
     reached: Any,
     *,
     keeps_job: bool = False,
@@ -699,7 +699,7 @@ async def test_a_job_at_work_that_the_next_process_will_ask_for_goes_on(
     comfy.release()
     async with generator_for(comfy, poll_interval_ms=1) as generator:
         again = asking(job_id=progress.job_ids[0])
-        assert await generator.generate(again, Progress()) == painted()
+        assert await generator.generate(again, ProgressRecorder()) == painted()
     assert len(comfy.asked("/prompt")) == 1
 
 
@@ -723,7 +723,7 @@ async def test_a_job_that_waits_and_that_the_next_process_will_ask_for_keeps_its
     comfy.release()
     async with generator_for(comfy, poll_interval_ms=1) as generator:
         again = asking(job_id=progress.job_ids[0])
-        assert await generator.generate(again, Progress()) == painted()
+        assert await generator.generate(again, ProgressRecorder()) == painted()
     assert len(comfy.asked("/prompt")) == 2
 
 
@@ -886,7 +886,7 @@ async def test_a_job_that_is_done_is_fetched(comfy, progress):
         await generator.generate(asking(), progress)
         (job_id,) = progress.job_ids
         sockets = len(comfy.greeted)
-        again = Progress()
+        again = ProgressRecorder()
         assert await generator.generate(asking(job_id=job_id), again) == painted()
     assert len(comfy.asked("/prompt")) == 1
     assert len(comfy.greeted) == sockets

@@ -29,8 +29,8 @@ from limner.errors import (
     RateLimited,
     Unavailable,
 )
+from limner.testing import ProgressRecorder
 from limner.workflows.ports import GenerationRequest
-from tests.adapters.conftest import Progress
 from tests.adapters.servers.horde import API, HordeServer, refused
 from tests.adapters.servers.local import PATIENCE_S, RawServer, WebServer, happened, head
 
@@ -43,7 +43,9 @@ def server(web, png):
     return HordeServer(web, base64.b64encode(png).decode())
 
 
-async def painted(web: WebServer, request: GenerationRequest, progress: Progress, **settings: Any) -> bytes:
+async def painted(
+    web: WebServer, request: GenerationRequest, progress: ProgressRecorder, **settings: Any
+) -> bytes:
     generator = HordeGenerator(web.url, **{"poll_interval_ms": 0, "submit_interval_ms": 0, **settings})
     try:
         return await generator.generate(request, progress)
@@ -209,7 +211,7 @@ async def test_a_strange_job_id_stays_one_part_of_the_address(web, server, reque
 async def cancelled_when(
     web: WebServer,
     request: GenerationRequest,
-    progress: Progress,
+    progress: ProgressRecorder,
     event: threading.Event,
     then: Callable[[], None] = lambda: None,
 ) -> None:

@@ -14,7 +14,8 @@ from limner.adapters.http import HttpClient
 from limner.adapters.sdapi import SdapiGenerator
 from limner.adapters.sdapi_progress import ProgressWatch, SdapiProgress
 from limner.errors import BadRequest, InvalidSetting
-from tests.adapters.conftest import Progress, RequestMaker
+from limner.testing import ProgressRecorder
+from tests.adapters.conftest import RequestMaker
 from tests.adapters.servers.local import PATIENCE_S, Received, WebServer, happened
 from tests.adapters.servers.sdapi import KINDS, SdapiServer
 
@@ -71,7 +72,9 @@ async def test_settings_go_along_and_what_is_not_set_is_left_to_the_server(web, 
     assert {"steps", "width", "sampler_name", "styles", "override_settings"}.isdisjoint(second.json)
 
 
-async def body_of(web: WebServer, request_for: RequestMaker, progress: Progress, **settings: Any) -> Any:
+async def body_of(
+    web: WebServer, request_for: RequestMaker, progress: ProgressRecorder, **settings: Any
+) -> Any:
     SdapiServer(web, "iVBORw0KGgo=")
     generator = SdapiGenerator(web.url, poll_interval_ms=60_000, **settings)
     await generator.generate(request_for("a fox"), progress)
@@ -240,7 +243,7 @@ async def test_progress_that_cannot_be_told_costs_the_image_nothing(web, png, te
     assert progress.fractions == []
 
 
-async def _painted(web: WebServer, request_for: RequestMaker, progress: Progress) -> bytes:
+async def _painted(web: WebServer, request_for: RequestMaker, progress: ProgressRecorder) -> bytes:
     generator = SdapiGenerator(web.url, poll_interval_ms=0)
     try:
         return await generator.generate(request_for(), progress)
@@ -249,7 +252,7 @@ async def _painted(web: WebServer, request_for: RequestMaker, progress: Progress
 
 
 async def cancel_once_begun(
-    web: WebServer, server: SdapiServer, request_for: RequestMaker, progress: Progress
+    web: WebServer, server: SdapiServer, request_for: RequestMaker, progress: ProgressRecorder
 ) -> None:
     generator = SdapiGenerator(web.url, poll_interval_ms=60_000)
     async with anyio.create_task_group() as group:

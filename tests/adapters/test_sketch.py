@@ -10,6 +10,7 @@ from PIL import Image
 
 from limner.adapters.sketch import SketchGenerator
 from limner.errors import InvalidSetting
+from tests.adapters.servers.local import PATIENCE_S
 
 pytestmark = pytest.mark.anyio
 
@@ -110,6 +111,21 @@ async def test_a_pause_lies_between_the_steps_and_none_behind_the_last(request_f
     monkeypatch.setattr("limner.adapters.sketch.anyio", AnyioThatTakesNotes())
     await SketchGenerator(64, 64, steps=3, step_ms=250).generate(request_for(), lambda *_: None)
     assert pauses == [0.25, 0.25]
+
+
+async def test_a_painter_is_cancelled_in_the_pause_between_two_steps(request_for, progress):
+    generator = SketchGenerator(64, 64, steps=3, step_ms=10**9)
+    with anyio.fail_after(PATIENCE_S), anyio.CancelScope() as scope:
+
+        def cancel_after_one(
+            fraction: float | None = None, preview: bytes | None = None, job_id: str | None = None
+        ) -> None:
+            progress(fraction, preview, job_id)
+            scope.cancel()
+
+        await generator.generate(request_for(), cancel_after_one)
+    assert scope.cancelled_caught
+    assert progress.fractions == [1 / 3]
 
 
 @pytest.mark.parametrize(

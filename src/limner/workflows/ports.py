@@ -52,7 +52,10 @@ class GenerationRequest:
 
 
 class ProgressCallback(Protocol):
-    """How a generator tells how far it is. Returns at once and never raises."""
+    """How a generator tells how far it is. Returns at once and never raises.
+
+    It is called from the event loop's own thread, while the call of `generate` that it was given to lasts.
+    """
 
     def __call__(
         self, fraction: float | None = None, preview: bytes | None = None, job_id: str | None = None

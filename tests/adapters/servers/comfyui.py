@@ -29,7 +29,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from tests.adapters.servers.local import PATIENCE_S, RunningApp
+from tests.adapters.servers.local import PATIENCE_S, RunningApp, in_pieces
 
 WORKFLOW: dict[str, Any] = {
     "4": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "model.safetensors"}},
@@ -101,7 +101,8 @@ class ComfyServer:
     the history come too early. `gives_again`: what it answers from memory has its outputs of the first time.
     `hang_up_after`: the server closes a websocket after so many messages.
     `failure`: what the sampler raises. `saved`: what the saving node puts out; `files`: what `/view` finds.
-    `answers` overrides paths.
+    `answers` overrides paths. With `piece_size` every body is sent in pieces of so many bytes. `stopped` is
+    set when a job has been interrupted.
     """
 
     def __init__(self, url: str) -> None:
@@ -119,6 +120,8 @@ class ComfyServer:
         self.answers: dict[str, Response] = {}
         self.paint: Callable[[Graph], bytes] = picture_of
         self.reached = threading.Event()
+        self.stopped = threading.Event()
+        self.piece_size: int | None = None
         self.received: list[tuple[str, str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.interrupted: list[str] = []
@@ -255,6 +258,7 @@ class ComfyServer:
             self.interrupted.append(self.running.id)
             self._interrupt = True
             self._released.set()
+            self.stopped.set()
         return _NO_BODY
 
     async def _view(self, request: Request) -> Response:
@@ -454,7 +458,8 @@ class ComfyHost:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert self.current is not None
-        await self.current.app(scope, receive, send)
+        size = self.current.piece_size
+        await self.current.app(scope, receive, send if size is None else in_pieces(send, size))
 
     def begin(self) -> ComfyServer:
         self.current = ComfyServer(self._running.url)

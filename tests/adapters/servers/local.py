@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Literal, Self
 
+import anyio.lowlevel
 import anyio.to_thread
 import uvicorn
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 PATIENCE_S = 20
 """How long a test waits for something that should come at once, before it is given up as failed."""
@@ -64,11 +65,13 @@ class RunningApp:
 class WebServer:
     """A web server whose behaviour a test sets by path; everything else is 404.
 
-    `received` lists the requests. `close()` ends it, and lets go of whatever waits on `released`.
+    `received` lists the requests. With `piece_size` every body is sent in pieces of so many bytes. `close()`
+    ends it, and lets go of whatever waits on `released`.
     """
 
     def __init__(self) -> None:
         self.received: list[Received] = []
+        self.piece_size: int | None = None
         self.arrived = threading.Event()
         self.released = threading.Event()
         self._handlers: dict[str, Handler] = {}
@@ -92,6 +95,7 @@ class WebServer:
         """Forget everything that the last test set up."""
         self.released.set()
         self.received.clear()
+        self.piece_size = None
         self._handlers.clear()
         self._below.clear()
         self.arrived = threading.Event()
@@ -125,20 +129,21 @@ class WebServer:
         """Answer every request for `path` with this JSON."""
         self.answer(path, JSONResponse(content, status, headers))
 
-    def hold(self, path: str) -> None:
-        """Take requests for `path` and do not answer them until `released` is set."""
-        self.on(path, self._held)
+    def hold(self, path: str, then: Response | None = None) -> None:
+        """Take requests for `path` and do not answer them, with `then` or a 503, until `released` is set."""
 
-    async def _held(self, _: Received) -> Response:
-        released = self.released
-        self.arrived.set()
-        await anyio.to_thread.run_sync(released.wait, PATIENCE_S)
-        return Response(status_code=503)
+        async def held(_: Received) -> Response:
+            released = self.released
+            self.arrived.set()
+            await anyio.to_thread.run_sync(released.wait, PATIENCE_S)
+            return then or Response(status_code=503)
+
+        self.on(path, held)
 
     async def _app(self, scope: Scope, receive: Receive, send: Send) -> None:
         # Not by way of a route: none matches a path with a line break in it.
         response = await self._answer(Request(scope, receive))
-        await response(scope, receive, send)
+        await response(scope, receive, send if self.piece_size is None else in_pieces(send, self.piece_size))
 
     async def _answer(self, request: Request) -> Response:
         try:
@@ -164,6 +169,28 @@ class WebServer:
         if handler is None:
             return JSONResponse({"detail": "Not Found"}, 404)
         return await handler(received)
+
+
+def in_pieces(send: Send, size: int) -> Send:
+    """Sends what `send` does, a body in pieces of `size` bytes.
+
+    Its length is not told before, so each piece is a chunk of its own: whoever reads gets them one by one,
+    however many of them the network has put together.
+    """
+
+    async def send_pieces(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = [(name, value) for name, value in message["headers"] if name != b"content-length"]
+            await send({**message, "headers": headers})
+            return
+        body = message.get("body", b"")
+        while message["type"] == "http.response.body" and len(body) > size:
+            await send({**message, "body": body[:size], "more_body": True})
+            await anyio.lowlevel.checkpoint()
+            body = body[size:]
+        await send({**message, "body": body} if "body" in message else message)
+
+    return send_pieces
 
 
 Script = Callable[["Wire"], None]
