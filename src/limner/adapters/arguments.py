@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Iterable, Sequence
+from collections.abc import AsyncIterable, Collection, Iterable, Sequence
 from typing import Self
 
 from limner.errors import InvalidSetting
 from limner.text import HTML, MARKDOWN, Profile
+from limner.workflows.overrides import Override, PromptOverrides
 from limner.workflows.steps import CommonTags, ImageStep, PromptStep, Steps
 
 PROFILES = {"html": HTML, "markdown": MARKDOWN}
@@ -42,8 +43,11 @@ def steps_from(
     tags_position: object,
     before: PromptStep | Sequence[PromptStep],
     after: ImageStep | Sequence[ImageStep],
+    overrides: Collection[Override],
 ) -> Steps:
     """The steps around the painting, the common tags last, so that no step rewrites them.
+
+    What prompts ask for themselves is taken out of them first, so that no step sees it.
 
     Raises `InvalidSetting`.
     """
@@ -56,7 +60,8 @@ def steps_from(
     for name, step in [("before_generation", s) for s in firsts] + [("after_generation", s) for s in lasts]:
         if not callable(step):
             raise InvalidSetting(f"{name} must be coroutine functions, not {step!r:.60}")
-    return Steps([*firsts, CommonTags(common_tags, tags_position)], lasts)
+    tags = CommonTags(common_tags, tags_position)
+    return Steps([*firsts, tags], lasts, PromptOverrides(overrides))
 
 
 class _Pieces:

@@ -182,7 +182,11 @@ class ComfyUIGenerator:
         """Queue the job, once its websocket is open or known not to open."""
         with anyio.move_on_after(_CONNECTING_TIME_S):
             await job.connected.wait()
-        graph = self._template.filled({**self._fixed, "prompt": request.prompt, "seed": _seed_for(request)})
+        own = request.settings.given("width", "height")
+        if request.settings.negative_prompt is not None:
+            own["negative"] = request.settings.negative_prompt
+        values = {**self._fixed, **own, "prompt": request.prompt, "seed": _seed_for(request)}
+        graph = self._template.filled(values)
         body = {
             "prompt": graph,
             "client_id": job.client_id,

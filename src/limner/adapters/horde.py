@@ -38,6 +38,7 @@ DEFAULT_POLL_INTERVAL_MS = 1000
 DEFAULT_SUBMIT_INTERVAL_MS = 700
 """The horde takes two jobs a second and 90 a minute from one network address."""
 
+_SIDE_STEP, _LARGEST_SIDE = 64, 3072
 _API = re.compile(r"/api(?:/v2)?/?$")
 _READ_TIMEOUT_MS = 30_000
 _REQUEST_TIMEOUT_MS = 120_000
@@ -104,9 +105,12 @@ class HordeGenerator:
     ) -> None:
         for name, value in (("width", width), ("height", height)):
             if value is not None:
-                check_whole_number(name, value, 64)
-            if value is not None and (value % 64 or value > 3072):
-                raise InvalidSetting(f"{name} must be a multiple of 64 from 64 to 3072, but is {value}")
+                check_whole_number(name, value, _SIDE_STEP)
+            if value is not None and (value % _SIDE_STEP or value > _LARGEST_SIDE):
+                raise InvalidSetting(
+                    f"{name} must be a multiple of {_SIDE_STEP} from {_SIDE_STEP} to {_LARGEST_SIDE}, "
+                    f"but is {value}"
+                )
         if steps is not None:
             check_whole_number("steps", steps, 1)
         for name, value in (
@@ -204,10 +208,15 @@ class HordeGenerator:
         await anyio.sleep(turn - now)
 
     async def _post(self, request: GenerationRequest, job: _Job) -> None:
-        prompt = request.prompt
-        if self._negative_prompt:
-            prompt = f"{prompt} ### {self._negative_prompt}"
-        params = {"n": 1, "seed": str(request.seed), **self._params}
+        prompt, own = request.prompt, request.settings
+        negative = self._negative_prompt if own.negative_prompt is None else own.negative_prompt
+        if negative:
+            prompt = f"{prompt} ### {negative}"
+        sides = {
+            name: min(max(side // _SIDE_STEP, 1) * _SIDE_STEP, _LARGEST_SIDE)
+            for name, side in own.given("width", "height").items()
+        }
+        params = {"n": 1, "seed": str(request.seed), **self._params, **sides, **own.given("steps")}
         body = {"prompt": prompt, "params": params, "r2": True, **self._flags}
         answer = await self._client.post_json("generate/async", body)
         told = answer if isinstance(answer, dict) else {}

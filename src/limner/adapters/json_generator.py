@@ -104,6 +104,7 @@ class JSONGenerator:
         """Ask for one image and wait for it. Raises what `limner.errors.BackendError` has kinds for."""
         values: dict[str, Value] = {
             **self._values,
+            **request.settings.given("negative_prompt", "width", "height"),
             "prompt": request.prompt,
             "seed": request.seed & _LARGEST_SEED,
         }

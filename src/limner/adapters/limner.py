@@ -13,6 +13,7 @@ from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
+    Collection,
     Iterable,
     Sequence,
 )
@@ -41,6 +42,7 @@ from limner.text import DEFAULT_PATTERNS, Profile, TagPattern, compile_patterns
 from limner.workflows.clock import Alarm, Clock, WallClock
 from limner.workflows.logs import log
 from limner.workflows.monitor import POLL_INTERVAL_MS, StreamingMonitor
+from limner.workflows.overrides import Override
 from limner.workflows.ports import Generator, ImageInspector, ImageStore, Journal, MessageStore
 from limner.workflows.progress import ProgressEvent
 from limner.workflows.recovery import RecoveryReport
@@ -71,6 +73,8 @@ class Limner:
     * `profile`: how an image is written, `"html"` or `"markdown"`.
     * `max_concurrent`, `max_per_message`, `min_interval_ms`: the one global limit, see `set_limits`.
     * `common_tags`: words that go before (or with `tags_position="suffix"` behind) every prompt.
+    * `prompt_overrides`: which settings a prompt may ask for itself, of `"negative"`, `"seed"`, `"width"`,
+      `"height"` and `"steps"`; none unless you say so. See `limner.workflows.overrides`.
     * `before_generation`, `after_generation`: steps of the host's own, one or several; see
       `limner.workflows.steps`.
     * `debounce_ms`, `drain_timeout_ms`, `image_timeout_ms`, `max_attempts`, `backoff_ms`,
@@ -96,6 +100,7 @@ class Limner:
         inspector: ImageInspector | None = None,
         common_tags: str = "",
         tags_position: TagsPosition = "prefix",
+        prompt_overrides: Collection[Override] = (),
         before_generation: PromptStep | Sequence[PromptStep] = (),
         after_generation: ImageStep | Sequence[ImageStep] = (),
         max_concurrent: int = 4,
@@ -152,7 +157,9 @@ class Limner:
             patterns=compile_patterns(patterns, in_code_fences=in_code_fences),
             profile=profile_from(profile),
             limits=limits,
-            steps=steps_from(common_tags, tags_position, before_generation, after_generation),
+            steps=steps_from(
+                common_tags, tags_position, before_generation, after_generation, prompt_overrides
+            ),
         )
         check_whole_number("shutdown_timeout_ms", shutdown_timeout_ms, 0)
         self._shutdown_timeout_ms = shutdown_timeout_ms

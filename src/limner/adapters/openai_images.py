@@ -109,6 +109,9 @@ class OpenAIImagesGenerator:
         Raises `Moderated` and every other `BackendError`; `Unavailable` for a stream that ends too early.
         """
         body = {"prompt": request.prompt, **self._options}
+        own = request.settings
+        if own.width is not None and own.height is not None:
+            body["size"] = f"{own.width}x{own.height}"
         if self._partial_images:
             try:
                 return await self._streamed(body, report)

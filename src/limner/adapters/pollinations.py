@@ -90,7 +90,8 @@ class PollinationsGenerator:
     def _path(self, request: GenerationRequest) -> str:
         # A part of an address that is nothing but dots means a step up, however it is written.
         prompt = f"{request.prompt} " if request.prompt in (".", "..") else request.prompt
-        options = {**self._options, "seed": request.seed & _LARGEST_SEED}
+        own = request.settings.given("width", "height")
+        options = {**self._options, **own, "seed": request.seed & _LARGEST_SEED}
         query = urlencode({name: value for name, value in options.items() if value is not None})
         path = f"{quote(prompt, safe='', errors='replace')}?{query}"
         if len(self._client.base_url) + len(path) > _LONGEST_ADDRESS:

@@ -139,6 +139,7 @@ class SdapiGenerator:
         body: dict[str, Any] = {
             "save_images": False,
             **self._settings,
+            **request.settings.given("negative_prompt", "width", "height", "steps"),
             "prompt": request.prompt,
             "seed": request.seed & _SEED_BITS,
             "batch_size": 1,

@@ -51,8 +51,15 @@ class SketchGenerator:
 
     async def generate(self, request: GenerationRequest, report: ProgressCallback) -> bytes:
         """Paint the card and return it as the bytes of a JPEG file. Raises nothing of its own."""
+        width, height = (
+            min(max(own or usual, SMALLEST_SIDE), LARGEST_SIDE)
+            for own, usual in (
+                (request.settings.width, self._width),
+                (request.settings.height, self._height),
+            )
+        )
         easel = await anyio.to_thread.run_sync(
-            Easel, request.prompt, request.seed, self._width, self._height, limiter=self._limiter
+            Easel, request.prompt, request.seed, width, height, limiter=self._limiter
         )
         for step in range(1, self._steps + 1):
             fraction = step / self._steps

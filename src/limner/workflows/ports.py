@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from limner.states import Event, Session
 from limner.states.message import Step
@@ -31,6 +31,23 @@ class Capabilities:
 
 
 @dataclass(frozen=True, slots=True)
+class PromptSettings:
+    """What a prompt asks for itself, where the host allows it; None: as the generator is set up.
+
+    A generator goes by what its server knows, and leaves the rest. `width` and `height` are pixels.
+    """
+
+    negative_prompt: str | None = None
+    width: int | None = None
+    height: int | None = None
+    steps: int | None = None
+
+    def given(self, *names: str) -> dict[str, Any]:
+        """Those of `names` that the prompt asks for."""
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+
+@dataclass(frozen=True, slots=True)
 class GenerationRequest:
     """One image to be made.
 
@@ -40,6 +57,7 @@ class GenerationRequest:
     same attempt before the process ended: the job is to be asked for, not started again. `keeps_job` says,
     to a call that is being cancelled, why: True where only this process ends and the next one will ask for
     the reported job, so that it must go on at the server; False where nobody wants the image any more.
+    `settings` is what the prompt asks for itself. `is_regeneration`: it is made anew for one that stands.
     """
 
     prompt_id: str
@@ -49,6 +67,8 @@ class GenerationRequest:
     attempt: int = 1
     job_id: str | None = None
     keeps_job: Callable[[], bool] = field(default=lambda: False, repr=False, compare=False)
+    settings: PromptSettings = PromptSettings()
+    is_regeneration: bool = False
 
 
 class ProgressCallback(Protocol):

@@ -236,6 +236,7 @@ class QueueProcessor:
             prompt.attempt,
             prompt.job_id if self._generator.capabilities.resume else None,
             partial(self._keeps_job, session, prompt.id),
+            is_regeneration=prompt.target_url is not None,
         )
 
     async def _call(self, session: Session, request: GenerationRequest) -> bytes:

@@ -15,6 +15,7 @@ from typing import Literal, Protocol, TypeVar
 from limner.errors import LimnerError, StepFailed
 from limner.workflows.host import call_host
 from limner.workflows.logs import brief
+from limner.workflows.overrides import PromptOverrides
 from limner.workflows.ports import GenerationRequest, ImageInfo, ImageInspector
 
 STEP_TIME_LIMIT_MS = 120_000
@@ -60,7 +61,13 @@ class CommonTags:
 class Steps:
     """All steps of a Limner."""
 
-    def __init__(self, before: Sequence[PromptStep] = (), after: Sequence[ImageStep] = ()) -> None:
+    def __init__(
+        self,
+        before: Sequence[PromptStep] = (),
+        after: Sequence[ImageStep] = (),
+        overrides: PromptOverrides | None = None,
+    ) -> None:
+        self._overrides = overrides or PromptOverrides()
         self._before = tuple(before)
         self._after = tuple(after)
 
@@ -71,6 +78,7 @@ class Steps:
 
     async def before(self, request: GenerationRequest) -> GenerationRequest:
         """The request as it goes to the generator. Raises `Refused`, `StepFailed`."""
+        request = self._overrides.apply(request)
         for step in self._before:
             prompt: object = await _call(step, partial(step, request))
             if prompt is None:

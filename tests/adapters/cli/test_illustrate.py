@@ -234,3 +234,16 @@ def test_what_a_server_writes_into_its_files_stays_unless_told_otherwise(run, st
     assert run("illustrate", story, "-g", web.url, *flags).exit_code == 0
     [path] = (tmp_path / "story-images").iterdir()
     assert (b"steps: 20" in path.read_bytes()) is not stripped
+
+
+def test_prompts_ask_for_settings_themselves_only_where_they_may(run, tmp_path):
+    (tmp_path / "story.md").write_text('<img_prompt="a fox --width 70 --height 80">')
+    for flags, size in (
+        ([], (96, 64)),
+        (["--prompt-override", "width", "--prompt-override", "height"], (70, 80)),
+    ):
+        assert run("illustrate", "story.md", *flags).exit_code == 0
+        [path] = (tmp_path / "story-images").iterdir()
+        with Image.open(path) as image:
+            assert image.size == size
+        path.unlink()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import get_args
 
 import anyio
 import click
@@ -36,6 +37,7 @@ from limner.text import (
     compile_patterns,
     extract_image_prompts,
 )
+from limner.workflows.overrides import Override
 
 FOREVER_MS = 7 * 24 * 60 * 60 * 1000
 """The drain timeout: here a person waits, who can press Ctrl-C, and each image has its own limit."""
@@ -64,6 +66,7 @@ class Settings:
     min_interval: float
     timeout: float
     attempts: int
+    prompt_override: tuple[Override, ...]
     strip_metadata: bool
     openai: str | None
     model: str | None
@@ -143,6 +146,12 @@ class Settings:
     show_default=True,
     metavar="N",
     help="How often an image is tried.",
+)
+@click.option(
+    "--prompt-override",
+    multiple=True,
+    type=click.Choice(get_args(Override)),
+    help="Let prompts ask for this themselves: a red fox --width 768; repeatable.",
 )
 @click.option(
     "--strip-metadata",
@@ -274,6 +283,7 @@ async def _illustrate(settings: Settings, outputs: Outputs, text: str, display: 
             patterns=settings.patterns,
             in_code_fences=settings.code_fences,
             profile=outputs.profile,
+            prompt_overrides=settings.prompt_override,
             inspector=PillowInspector(strip_metadata=settings.strip_metadata),
             max_concurrent=settings.max_concurrent,
             max_per_message=settings.max_concurrent,
