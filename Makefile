@@ -5,12 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 KILLS := 3000
+DIFFUSERS_VENV := .venv-diffusers
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test crash check format bench diagrams clean
+.PHONY: help demo test test-diffusers crash check format bench diagrams clean
 
 help: ## Show what can be made
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 $(STAMP): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "Limner needs Python 3.11 or later; name one with: make PYTHON=/path/to/python3" >&2; exit 1; }
@@ -24,6 +25,12 @@ demo: $(STAMP) ## Stream a story, paint it while it runs, click two pictures (of
 
 test: $(STAMP) ## Run the whole test suite, on as many processes as there are cores
 	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+
+test-diffusers: ## Test with real pipelines of diffusers (installs torch, more than 1 GB, into a .venv of its own)
+	@"$(PYTHON)" -m venv $(DIFFUSERS_VENV)
+	@$(DIFFUSERS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--constraint constraints-diffusers.txt --editable '.[diffusers,trio]' pytest
+	@$(DIFFUSERS_VENV)/bin/python -m pytest tests/with_diffusers
 
 crash: $(STAMP) ## Kill the process some thousand times under load and look for what was lost (ten minutes; KILLS=…)
 	@$(BIN)/python -m tests.crash.load --kills $(KILLS)
@@ -45,4 +52,4 @@ diagrams: $(STAMP) ## Draw the state machines into diagrams/
 	@$(BIN)/limner diagrams
 
 clean: ## Remove the environment and what was made
-	rm -rf $(VENV) demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(DIFFUSERS_VENV) demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -32,6 +32,7 @@ from limner.errors import (
 )
 from limner.testing import GeneratorCase, ResumableWork, SlowWork
 from limner.workflows.ports import GenerationRequest, Generator, ProgressCallback
+from tests.adapters.pipelines import ScriptedPipeline, Unseeded
 from tests.adapters.servers.comfyui import WORKFLOW, ComfyServer
 from tests.adapters.servers.horde import HordeServer
 from tests.adapters.servers.local import WebServer
@@ -388,6 +389,40 @@ def _held(stage: Stage, name: str, path: str, answer: Response) -> SlowWork:
     )
 
 
+def _diffusers(stage: Stage) -> GeneratorCase:
+    def slow() -> SlowWork:
+        pipeline = ScriptedPipeline(endless=True)
+        pipeline.begun = stage.begun
+        return SlowWork(
+            generator=Unseeded(pipeline),
+            begun=stage.begun,
+            finish=pipeline.finish,
+            stopped=pipeline.interrupted,
+        )
+
+    def refusing(kind: type[BackendError]) -> Generator | None:
+        pipeline = ScriptedPipeline()
+        if kind is Moderated:
+            pipeline.held_back = [True]
+        elif kind is NoImage:
+            pipeline.images = []
+        elif kind is BackendError:
+            pipeline.error = RuntimeError("the reason")
+        else:
+            return None
+        return Unseeded(pipeline)
+
+    return GeneratorCase(
+        working=lambda: Unseeded(ScriptedPipeline()),
+        slow=slow,
+        refusing=refusing,
+        drip_fed=None,
+        broken_image=None,
+        wrong_content_type=None,
+        resumable=None,
+    )
+
+
 _CASES: dict[str, Callable[[Stage], GeneratorCase]] = {
     "sketch": _sketch,
     "callable": _callable,
@@ -399,5 +434,6 @@ _CASES: dict[str, Callable[[Stage], GeneratorCase]] = {
     "gemini": _in_one_answer("gemini"),
     "pollinations": _in_one_answer("pollinations"),
     "json": _in_one_answer("json"),
+    "diffusers": _diffusers,
 }
 BACKENDS = list(_CASES)

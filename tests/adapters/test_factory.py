@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from typing import Any
 
 import pytest
 
@@ -133,9 +134,13 @@ def test_an_option_that_is_no_number_is_refused_by_its_name(backend, name, tmp_p
     description = tmp_path / "server.json"
     description.write_text('{"url": "http://h/%prompt%?w=%width%&h=%height%", "image": "$.image"}')
     needed = {"workflow": WORKFLOW} if backend.name == "comfyui" else {}
-    behind = {"=URL": ["http://h"], "=FILE": [str(description)]}.get(backend.behind, [])
+    behinds: dict[str, list[Any]] = {
+        "=URL": ["http://h"],
+        "=FILE": [str(description)],
+        "=MODEL": [lambda prompt: prompt],
+    }
     with pytest.raises(InvalidSetting, match=rf"\b{name} must be (a|of type int)\b"):
-        backend.made({**needed, name: "many"}, *behind)
+        backend.made({**needed, name: "many"}, *behinds.get(backend.behind, []))
 
 
 def test_a_variable_that_cannot_be_meant_is_named(monkeypatch):
@@ -199,7 +204,7 @@ def test_any_other_server_is_described_by_a_file(tmp_path):
 def test_what_is_possible_is_told_in_one_line():
     assert POSSIBLE == (
         "sketch, sdapi=URL, openai=URL, comfyui=URL, horde[=URL], gemini[=URL], pollinations[=URL], "
-        "json=FILE, or the URL of a server that speaks sdapi"
+        "json=FILE, diffusers=MODEL, or the URL of a server that speaks sdapi"
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from limner.adapters.comfyui import ComfyUIGenerator
+from limner.adapters.diffusers import DiffusersGenerator
 from limner.adapters.gemini import GeminiGenerator
 from limner.adapters.horde import HordeGenerator
 from limner.adapters.openai_images import OpenAIImagesGenerator
@@ -22,7 +23,7 @@ DEFAULT_IMAGE_MODEL = "gpt-image-1"
 
 _OPENAI_KEYS = ("LIMNER_OPENAI_KEY", "OPENAI_API_KEY")
 # The parameters that take what stands behind the "=".
-_BEHIND_THE_NAME = ("base_url", "file")
+_BEHIND_THE_NAME = ("base_url", "file", "pipeline")
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +141,9 @@ BACKENDS: Mapping[str, Backend] = {
             "pollinations", "Pollinations", PollinationsGenerator, "[=URL]", ("LIMNER_POLLINATIONS_KEY",)
         ),
         Backend("json", "any server that a file describes", _json, "=FILE"),
+        Backend(
+            "diffusers", "a model in this process, by Hugging Face's diffusers", DiffusersGenerator, "=MODEL"
+        ),
     )
 }
 """Every generator that has a name."""
@@ -163,6 +167,7 @@ def generator_from(spec: str, **options: Any) -> Generator:
     - `horde`: AI Horde; `horde=URL`: a horde of one's own;
     - `gemini`: Gemini or, by its model, Imagen; `gemini=URL`: another server that speaks their language;
     - `pollinations`: Pollinations, at the address that fits the key; `pollinations=URL`: at that one;
+    - `diffusers=MODEL`: a model in this process, by its name or folder (the extra `diffusers`);
     - `json=FILE`: any other server, as a JSON or TOML file describes it (see `json_generator_from_file`).
 
     The options are those of the generator's class. One that is None counts as not given, and is taken from

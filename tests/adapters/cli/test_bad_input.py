@@ -61,7 +61,7 @@ BAD_COMMANDS = {
     ("story.md", "-g", "crayons"): (
         "no generator 'crayons'; possible are: "
         "sketch, sdapi=URL, openai=URL, comfyui=URL, horde[=URL], gemini[=URL], pollinations[=URL], "
-        "json=FILE, or the URL of a server that speaks sdapi"
+        "json=FILE, diffusers=MODEL, or the URL of a server that speaks sdapi"
     ),
     ("story.md", "-g", f"comfyui={NOBODY}"): (
         "the generator comfyui needs a workflow: the option workflow (on the command line --set "
