@@ -69,7 +69,7 @@ def test_in_a_pipe_nothing_is_cut_off(run, tmp_path):
 def test_on_a_terminal_every_session_is_one_line_that_fits(journal, width):
     screen = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None, highlight=False)
     reader = JournalReader(journal)
-    print_sessions(screen, reader.sessions())
+    print_sessions(screen, reader.sessions(), "limner sessions show ID")
     for found in reader.sessions():
         history = reader.history(found.id)
         assert history is not None
@@ -344,8 +344,8 @@ def test_ids_are_shown_as_far_as_it_takes_to_tell_them_apart():
     ids = ["3f2a91c0aa", "3f2a91c0ab", "5c8c5670aa", "b8"]
     sessions = [SessionSummary(each, 1, "m", "k", "done", False, 0, 0, 0, Counts()) for each in ids]
     screen = Console(file=io.StringIO(), width=120, force_terminal=True, color_system=None)
-    print_sessions(screen, sessions)
-    print_sessions(screen, sessions[1:])
+    print_sessions(screen, sessions, "limner sessions show ID")
+    print_sessions(screen, sessions[1:], "limner sessions show ID")
     assert isinstance(screen.file, io.StringIO)
     shown = [line.split()[0] for line in screen.file.getvalue().splitlines()]
     assert shown[1:5] == ["3f2a91c0aa", "3f2a91c0ab", "5c8c5670aa", "b8"]
@@ -388,3 +388,7 @@ def test_the_journal_may_be_named_before_or_behind_the_command(run, tmp_path):
         ["show", "painting", "--journal", "j.sqlite3"],
     ):
         assert run("sessions", *arguments).exit_code == 0
+
+
+def test_the_command_that_shows_one_can_be_pasted_with_the_journal_that_was_named(run, journal):
+    assert f"limner sessions show ID --journal {journal}" in run("sessions", "--journal", str(journal)).stdout

@@ -50,8 +50,8 @@ _UNDER_WAY = "cyan"
 _EXACT = "%Y-%m-%d %H:%M:%S.%f"
 
 
-def print_sessions(console: Console, sessions: Sequence[SessionSummary]) -> None:
-    """A line for each session, and their number."""
+def print_sessions(console: Console, sessions: Sequence[SessionSummary], show_one: str) -> None:
+    """A line for each session, and their number. `show_one` is the command that shows one of them."""
     if not sessions:
         console.print("no sessions")
         return
@@ -64,7 +64,7 @@ def print_sessions(console: Console, sessions: Sequence[SessionSummary]) -> None
     _print_table(console, columns, rows, cut={"message", "problem"})
     live = sum(session.live for session in sessions)
     number = f"{len(sessions):,} session" + ("" if len(sessions) == 1 else "s")
-    console.print(f"{number}, {live:,} live. One of them: limner sessions show ID", style="dim")
+    console.print(f"{number}, {live:,} live. One of them: {show_one}", style="dim", soft_wrap=True)
 
 
 def _telling(ids: Sequence[str]) -> int:

@@ -95,7 +95,9 @@ def sessions_command(
         if as_json:
             click.echo(sessions_as_json(found))
         else:
-            print_sessions(_console(), found)
+            # To be pasted as it is.
+            where = f" --journal {shlex.quote(str(journal))}" if journal is not None else ""
+            print_sessions(_console(), found, f"limner sessions show ID{where}")
 
     context.exit(_look(_chosen(context, journal), show))
 
