@@ -136,8 +136,8 @@ class Studio:
         kind: type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
-    ) -> bool | None:
-        return await self.limner.__aexit__(kind, error, traceback)
+    ) -> None:
+        await self.limner.__aexit__(kind, error, traceback)
 
     async def tick(self, milliseconds: int) -> None:
         """Let everything happen that needs no time, then let time pass, and again."""

@@ -41,7 +41,7 @@ from limner.workflows.ports import (
     MessageStore,
     StoredMessage,
 )
-from limner.workflows.progress import (
+from limner.workflows.progress_events import (
     ProgressEvent,
     PromptProgress,
     SessionEnded,
@@ -49,6 +49,7 @@ from limner.workflows.progress import (
     Thumbnail,
 )
 from limner.workflows.recovery import RecoveryReport
+from limner.workflows.watching import TextProgress, Watched
 
 __version__ = version("limner")
 
@@ -83,8 +84,10 @@ __all__ = [
     "StorageError",
     "StoredMessage",
     "TagPattern",
+    "TextProgress",
     "Thumbnail",
     "UnplacedImage",
+    "Watched",
     "__version__",
     "extract_image_prompts",
     "strip_illustrations",

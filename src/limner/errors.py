@@ -155,6 +155,25 @@ class UnknownImage(CallerError, LookupError):
         super().__init__(f"message {message_id!r} has no image {shown!r} with a known prompt")
 
 
+class UnknownPrompt(CallerError, LookupError):
+    """The message's text has no such prompt."""
+
+    kind = "unknown_prompt"
+    hint = "Pass the prompt's id as it stands in the result or in a progress event."
+
+    def __init__(self, message_id: str, prompt_id: str) -> None:
+        self.message_id = message_id
+        self.prompt_id = prompt_id
+        super().__init__(f"message {message_id!r} has no prompt {prompt_id[:80]!r}")
+
+
+class NothingToRetry(CallerError):
+    """The prompt has its image."""
+
+    kind = "nothing_to_retry"
+    hint = "Regenerate the image that stands there."
+
+
 class NotRunning(CallerError, RuntimeError):
     """Limner was used outside its `async with` block."""
 

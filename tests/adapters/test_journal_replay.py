@@ -220,7 +220,7 @@ def worded(event: Event, word: str) -> Event:
             return PromptFound(_worded(prompt, word))
         case StreamEnded(prompts):
             return StreamEnded(tuple(_worded(prompt, word) for prompt in prompts))
-        case RegenerationRequested(target_url=target) if target.startswith("old"):
+        case RegenerationRequested(target_url=str(target)) if target.startswith("old"):
             return replace(event, node_id=word, text=word, target_url=target + word)
         case GenerationAccepted(prompt_id, job_id):
             return GenerationAccepted(prompt_id, job_id + word)

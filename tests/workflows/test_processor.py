@@ -30,7 +30,7 @@ from limner.workflows.ports import (
     ImageInfo,
     ProgressCallback,
 )
-from limner.workflows.progress import PromptProgress, Thumbnail
+from limner.workflows.progress_events import PromptProgress, Thumbnail
 from limner.workflows.session_manager import LAST_WORDS_MS
 from tests.journeys.seeded import run_seeded, virtual_milliseconds
 from tests.studio import FakeInspector, ScriptedStore, Studio, split, tag

@@ -9,13 +9,8 @@ import pytest
 
 from limner.errors import NotRunning, UnknownMessage
 from limner.states.outcome import Counts
-from limner.workflows.progress import (
-    ProgressEvent,
-    ProgressManager,
-    PromptProgress,
-    SessionEnded,
-    SessionProgress,
-)
+from limner.workflows.progress import ProgressManager
+from limner.workflows.progress_events import ProgressEvent, PromptProgress, SessionEnded, SessionProgress
 from tests.studio import Studio, tag
 from tests.support import settle
 

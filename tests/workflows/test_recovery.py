@@ -33,7 +33,7 @@ from limner.workflows.ports import (
     ProgressCallback,
     StoredMessage,
 )
-from limner.workflows.progress import PromptProgress, SessionEnded, SessionProgress
+from limner.workflows.progress_events import PromptProgress, SessionEnded, SessionProgress
 from limner.workflows.recovery import READING_MS, READS_AT_ONCE, RecoveryReport
 from tests.journeys.seeded import run_seeded, virtual_milliseconds
 from tests.studio import FakeInspector, ScriptedStore, Studio, tag

@@ -11,7 +11,7 @@ from limner.adapters.limner import Limner
 from limner.errors import InvalidSetting, Refused, StepFailed
 from limner.states.outcome import Result
 from limner.workflows.ports import GenerationRequest, ProgressCallback
-from limner.workflows.progress import PromptProgress
+from limner.workflows.progress_events import PromptProgress
 from limner.workflows.steps import CommonTags, Steps
 from tests.studio import FakeInspector, Studio, tag
 from tests.support import FakePainter, png, settle

@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 from limner.adapters.journal_memory import MemoryJournal
 from limner.adapters.limner import Limner
 from limner.errors import (
+    InvalidSetting,
     MessageBusy,
     MessageGone,
     NotRunning,
@@ -112,8 +113,8 @@ async def test_an_empty_stream_ends_with_nothing_done():
 
 async def test_a_piece_that_is_no_text_is_refused_and_what_came_before_is_illustrated():
     async with Studio() as studio:
-        with pytest.raises(TypeError, match="must be a str, not bytes"):
-            async for _ in studio.limner.illustrate("m", [tag("a cat"), b"bytes"]):  # type: ignore[list-item]
+        with pytest.raises(InvalidSetting, match="no text is known of a chunk of bytes"):
+            async for _ in studio.limner.illustrate("m", [tag("a cat"), b"bytes"]):
                 pass
         assert len((await studio.limner.finished("m")).placed) == 1
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Collection, Iterable, Sequence
-from typing import Self
+from typing import Generic, Self, TypeVar
 
 from limner.errors import InvalidSetting
 from limner.text import HTML, MARKDOWN, Profile
 from limner.workflows.overrides import Override, PromptOverrides
 from limner.workflows.steps import CommonTags, ImageStep, PromptStep, Steps
+
+T = TypeVar("T")
 
 PROFILES = {"html": HTML, "markdown": MARKDOWN}
 
@@ -64,22 +66,22 @@ def steps_from(
     return Steps([*firsts, tags], lasts, PromptOverrides(overrides))
 
 
-class _Pieces:
+class _Pieces(Generic[T]):
     """A plain iterable as an asynchronous one. Not a generator: it holds nothing that has to be closed."""
 
-    def __init__(self, pieces: Iterable[str]) -> None:
+    def __init__(self, pieces: Iterable[T]) -> None:
         self._pieces = iter(pieces)
 
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> str:
+    async def __anext__(self) -> T:
         for piece in self._pieces:
             return piece
         raise StopAsyncIteration
 
 
-def async_pieces(tokens: AsyncIterable[str] | Iterable[str]) -> AsyncIterable[str]:
+def async_pieces(tokens: AsyncIterable[T] | Iterable[T]) -> AsyncIterable[T]:
     """The pieces of a text, from either kind of iterable. Raises `InvalidSetting`."""
     if isinstance(tokens, AsyncIterable):
         return tokens

@@ -7,6 +7,7 @@ with them. What it does with them is in `limner.workflows`, what may happen at a
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -17,13 +18,10 @@ from collections.abc import (
     Iterable,
     Sequence,
 )
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
-
-import anyio
-import anyio.abc
+from typing import Literal, Self, TypeVar
 
 from limner.adapters.arguments import async_pieces, check_port, check_text, profile_from, steps_from
 from limner.adapters.callable import CallableGenerator
@@ -31,28 +29,32 @@ from limner.adapters.factory import generator_from
 from limner.adapters.image_folder import FolderImageStore
 from limner.adapters.inspection import PillowInspector
 from limner.adapters.journal_sqlite import Durability, SQLiteJournal, WhenInUse
+from limner.adapters.lifecycle import Lifecycle
 from limner.adapters.local_engine import LocalEngine
 from limner.adapters.message_sqlite import SQLiteMessageStore
-from limner.errors import AlreadyRunning, InvalidSetting, LimnerError, NotRunning, UnknownMessage
-from limner.states import InsertionMode, OnDrainTimeout, Session, SessionSettings
+from limner.adapters.message_tokens import MessageTokens
+from limner.adapters.observing import Observing
+from limner.adapters.token_text import TextOf
+from limner.adapters.token_text import text_of as reader_of
+from limner.errors import InvalidSetting
+from limner.states import InsertionMode, OnDrainTimeout, SessionSettings
 from limner.states.limiter import Limits
-from limner.states.outcome import Counts, Result
+from limner.states.outcome import Result
 from limner.states.values import check_whole_number
 from limner.text import DEFAULT_PATTERNS, Profile, TagPattern, compile_patterns
 from limner.workflows.clock import Alarm, Clock, WallClock
-from limner.workflows.logs import log
 from limner.workflows.monitor import POLL_INTERVAL_MS, StreamingMonitor
 from limner.workflows.overrides import Override
 from limner.workflows.ports import Generator, ImageInspector, ImageStore, Journal, MessageStore
-from limner.workflows.progress import ProgressEvent
 from limner.workflows.recovery import RecoveryReport
 from limner.workflows.session_manager import SessionManager
 from limner.workflows.steps import ImageStep, PromptStep, TagsPosition
 
 Painter = Callable[[str], Awaitable[bytes]]
+Chunk = TypeVar("Chunk")
 
 
-class Limner:
+class Limner(Observing):
     """Illustrates messages. Use it as `async with Limner(...) as limner:`, on asyncio or trio.
 
     Who and where:
@@ -80,6 +82,7 @@ class Limner:
     * `debounce_ms`, `drain_timeout_ms`, `image_timeout_ms`, `max_attempts`, `backoff_ms`,
       `on_drain_timeout`, `max_restarts`: see `limner.states.SessionSettings`. Times are milliseconds.
     * `shutdown_timeout_ms`: how long leaving the block waits for sessions that have begun to finish.
+    * `web_secret`: what `message_token` is made with; without one, a file in `data_dir` that is made then.
 
     Raises `InvalidSetting` or `InvalidPattern` at once for what cannot be meant.
     """
@@ -114,6 +117,7 @@ class Limner:
         on_drain_timeout: OnDrainTimeout | Literal["fail", "insert"] = "fail",
         max_restarts: int = 3,
         shutdown_timeout_ms: int = 30_000,
+        web_secret: bytes | None = None,
         clock: Clock | None = None,
     ) -> None:
         if on_drain_timeout not in tuple(OnDrainTimeout):
@@ -162,10 +166,9 @@ class Limner:
             ),
         )
         check_whole_number("shutdown_timeout_ms", shutdown_timeout_ms, 0)
-        self._shutdown_timeout_ms = shutdown_timeout_ms
-        self._exit = AsyncExitStack()
-        self._tasks: anyio.abc.TaskGroup | None = None
-        self._is_starting = False
+        self._lifecycle = Lifecycle(self.manager, self._own, shutdown_timeout_ms)
+        self._tokens = MessageTokens(folder / "web-secret", web_secret)
+        self._epoch = secrets.token_hex(4)
         self.recovered = RecoveryReport()
         """What the last start found in the journal."""
 
@@ -186,29 +189,7 @@ class Limner:
 
         Raises `JournalInUse`, `JournalDamaged`, `JournalTooNew`, `JournalUnreadable`, `StorageError`.
         """
-        if self._tasks is not None or self._is_starting:
-            raise AlreadyRunning("this Limner is running already")
-        self._is_starting = True
-        try:
-            return await self._start()
-        finally:
-            self._is_starting = False
-
-    async def _start(self) -> Self:
-        failure: LimnerError | None = None
-        async with AsyncExitStack() as stack:
-            for part in self._own:
-                stack.push_async_callback(_close, part)
-            tasks = await stack.enter_async_context(anyio.create_task_group())
-            try:
-                self.recovered = await tasks.start(self.manager.run)
-            except LimnerError as error:
-                failure = error  # raised below: out of the task group it would come in a group
-            else:
-                self._exit = stack.pop_all()
-        if failure is not None:
-            raise failure
-        self._tasks = tasks
+        self.recovered = await self._lifecycle.start()
         return self
 
     async def __aexit__(
@@ -216,59 +197,38 @@ class Limner:
         kind: type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
-    ) -> bool | None:
-        tasks, self._tasks = self._tasks, None
-        if tasks is None:
-            return None
-        try:
-            if error is None:
-                with anyio.move_on_after(self._shutdown_timeout_ms / 1000):
-                    await self._finish_sessions()
-            for session in self.manager.get_all_sessions():
-                log.warning("session_left_unfinished", message_id=session.message_id, state=session.state)
-        finally:
-            tasks.cancel_scope.cancel()
-            # The host's own error goes its way as it is, not in a group; a cancellation belongs to the group,
-            # because it may be the group's own, after a fault in one of its tasks.
-            if isinstance(error, anyio.get_cancelled_exc_class()):
-                await self._exit.__aexit__(kind, error, traceback)
-            else:
-                await self._exit.__aexit__(None, None, None)
-        return None
-
-    async def _finish_sessions(self) -> None:
-        for session in self.manager.get_all_sessions():
-            if self.manager.stream(session.message_id) is not None:
-                await self._cancel_quietly(session.message_id, "Limner was closed while the text still came")
-        for session in self.manager.get_all_sessions():
-            with suppress(UnknownMessage):  # its very first event is still being committed
-                await self.manager.progress.wait_ended(session.message_id)
-
-    async def _cancel_quietly(self, message_id: str, reason: str) -> None:
-        try:
-            await self.manager.cancel_session(message_id, reason)
-        except LimnerError as refusal:
-            log.debug("cancel_refused", message_id=message_id, why=str(refusal))
+    ) -> None:
+        await self._lifecycle.stop(kind, error, traceback)
 
     # --- a message's text
 
     async def illustrate(
-        self, message_id: str, tokens: AsyncIterable[str] | Iterable[str], *, seal: bool = True
-    ) -> AsyncGenerator[str, None]:
+        self,
+        message_id: str,
+        tokens: AsyncIterable[Chunk] | Iterable[Chunk],
+        *,
+        seal: bool = True,
+        text_of: TextOf | None = None,
+    ) -> AsyncGenerator[Chunk, None]:
         """Pass a message's text through, piece by piece, and illustrate it on the way.
 
-        Each piece is handed on at once. When the last one has come, the text is sealed: it is saved where
-        the store lacks it (see `limner.states.sealing.settle_text`) and scanned once more. If `tokens`
-        raises, or you stop early, the text so far is sealed all the same, since that is what the reader
-        has. (Who breaks out of the loop does well to hold this in `contextlib.aclosing`; otherwise it is
-        sealed when it is thrown away, or after ten minutes without a piece.) With `seal=False` all that
-        waits for your call of `seal`. `tokens` may also be a `str`, a message that arrives whole.
+        Each piece is handed on at once, as it is. Pieces may be texts or the chunks of OpenAI's, Anthropic's,
+        LangChain's and pydantic-ai's clients; `text_of` says which, where their class does not show it (see
+        `limner.adapters.token_text`), or is a function that gives a chunk's text.
 
-        A live session of the same message is cancelled first. Raises `StorageError` at the end if the
-        store could not be asked.
+        When the last one has come, the text is sealed: it is saved where the store lacks it (see
+        `limner.states.sealing.settle_text`) and scanned once more. If `tokens` raises, or you stop early, the
+        text so far is sealed all the same, since that is what the reader has. (Who breaks out of the loop
+        does well to hold this in `contextlib.aclosing`; otherwise it is sealed when it is thrown away, or
+        after ten minutes without a piece.) With `seal=False` all that waits for your call of `seal`. `tokens`
+        may also be a `str`, a message that arrives whole.
+
+        A live session of the same message is cancelled first. Raises `InvalidSetting` for what is no text,
+        `StorageError` at the end if the store could not be asked.
         """
         self._check_call(message_id)
         pieces = async_pieces(tokens)
+        text_in = reader_of(text_of)
         whole = tokens if isinstance(tokens, str) else None
         stream = await self.manager.start_streaming_session(message_id)
         complete = False
@@ -276,10 +236,10 @@ class Limner:
             if isinstance(tokens, str):
                 if not seal:
                     stream.observe(tokens)
-                yield tokens
+                yield tokens  # type: ignore[misc]  # a text is an iterable of texts
             else:
                 async for token in pieces:
-                    stream.feed(token)
+                    stream.feed(text_in(token))
                     yield token
             complete = True
         finally:
@@ -347,15 +307,6 @@ class Limner:
 
     # --- its images
 
-    async def finished(self, message_id: str) -> Result:
-        """Wait until the message's session is over, and say what was placed, what was not, and why.
-
-        Gives the last session's result where none is live. Raises `UnknownMessage`, and `StorageError` where
-        the journal had to be asked for the message's past and could not be read.
-        """
-        self._check_call(message_id, tracked=True)
-        return await self.manager.wait_ended(message_id)
-
     async def regenerate(
         self,
         message_id: str,
@@ -380,6 +331,19 @@ class Limner:
         check_text("image_url", image_url)
         await self.manager.queue_regeneration(message_id, image_url, wanted)
 
+    async def retry(self, message_id: str, prompt_id: str) -> None:
+        """Ask once more for an image that failed; returns at once.
+
+        `prompt_id` is the one in the result or the progress event. It goes into the same batch as what is
+        clicked by `regenerate`, behind its prompt; where a regeneration failed, that is made again.
+
+        Raises `RegenerationDuringStreaming`, `UnknownMessage`, `UnknownPrompt`, `NothingToRetry`,
+        `StorageError`.
+        """
+        self._check_call(message_id)
+        check_text("prompt_id", prompt_id)
+        await self.manager.queue_retry(message_id, prompt_id)
+
     async def cancel(self, message_id: str) -> Result:
         """Cancel the message's session: no image of it will be inserted, finished ones stay listed.
 
@@ -388,32 +352,20 @@ class Limner:
         self._check_call(message_id)
         return await self.manager.cancel_session(message_id)
 
-    def events(self, message_id: str, *, follow: bool = False) -> AsyncIterator[ProgressEvent]:
-        """The message's progress, from where it stands: counts, thumbnails, fractions, the end.
+    def message_token(self, message_id: str) -> str:
+        """The token by which a page may change the message's images.
 
-        Ends with the session. With `follow` it waits for the first one, if there was none yet, and goes on
-        with the next. A slow reader misses steps in between, never the newest state. At the first step it
-        raises `UnknownMessage` (without `follow`), and `StorageError` where the journal had to be asked for
-        the message's past and could not be read.
+        The same for ever, as long as the secret is (see `limner.adapters.message_tokens`). Raises
+        `StorageError` where the secret cannot be kept.
         """
-        self._check_call(message_id, tracked=True)
-        return self.manager.progress.events(message_id, follow=follow, remember=self.manager.remember)
+        check_text("message_id", message_id)
+        return self._tokens.token(message_id)
+
+    def is_message_token(self, message_id: str, token: str) -> bool:
+        """Whether `token` is the message's."""
+        return self._tokens.is_token(message_id, token)
 
     # --- the whole
-
-    def _check_call(self, message_id: str, *, tracked: bool = False) -> None:
-        check_text("message_id", message_id)
-        # What is known of a session can be asked for after the block, too.
-        if self._tasks is None and not (tracked and self.manager.progress.is_tracking(message_id)):
-            raise NotRunning("Limner is not running")
-
-    def counts(self, message_id: str) -> Counts:
-        """How many of the message's images wait, run, are finished or failed; all zero if unknown."""
-        return self.manager.progress.counts(message_id)
-
-    def sessions(self) -> tuple[Session, ...]:
-        """All live sessions, oldest first."""
-        return tuple(self.manager.get_all_sessions())
 
     def set_limits(
         self,
@@ -435,8 +387,3 @@ class Limner:
         changes = {name: value for name, value in given.items() if value is not None}
         self.manager.processor.change_limits(self.manager.processor.limits._replace(**changes))
         return self.manager.processor.limits
-
-
-async def _close(part: Generator | SQLiteMessageStore) -> None:
-    with anyio.CancelScope(shield=True):
-        await part.aclose()

@@ -37,13 +37,16 @@ class StreamEnded:
 
 @dataclass(frozen=True, slots=True)
 class RegenerationRequested:
-    """Somebody clicked an image: make a new one from the prompt `node_id` and put it at `target_url`."""
+    """Somebody clicked an image: make a new one from the prompt `node_id` and put it at `target_url`.
+
+    None: there is no image yet, since making it failed; it goes behind the prompt.
+    """
 
     name: ClassVar[str] = "regeneration_requested"
     node_id: str
     text: str
     occurrence: int
-    target_url: str
+    target_url: str | None
     mode: InsertionMode = InsertionMode.REPLACE_IMAGE
 
 

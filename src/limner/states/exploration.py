@@ -78,6 +78,9 @@ ENVIRONMENT_CHOICES = (PromptFound, RegenerationRequested, ProcessRestarted)
 MOST_WITH_JOBS = 2
 """Up to so many prompts the backend gives some jobs an id."""
 
+MOST_WITH_RETRIES = 2
+"""Up to so many prompts somebody asks again for an image that failed; two show whether they are mixed up."""
+
 MOST_BEGUN_AGAIN = 3
 """Up to so many prompts an image that a restart cuts off is begun again; with more it fails at the first.
 
@@ -180,7 +183,12 @@ class _Walk:
             self._check_endings()
 
     def _moves(self, session: Session) -> Iterator[tuple[Event, Session]]:
-        for event in events_for(session, self.prompts, jobs=self.prompts <= MOST_WITH_JOBS):
+        for event in events_for(
+            session,
+            self.prompts,
+            jobs=self.prompts <= MOST_WITH_JOBS,
+            retries=self.prompts <= MOST_WITH_RETRIES,
+        ):
             yield event, session
         kinds = {(timer.kind, _role(timer, session)): index for index, timer in enumerate(session.timers)}
         for index in kinds.values():
@@ -235,10 +243,11 @@ class _Walk:
         self.report.violations.append(Violation(invariant, message, tuple(reversed(trace))))
 
 
-def events_for(session: Session, limit: int, *, jobs: bool = True) -> Iterator[Event]:
+def events_for(session: Session, limit: int, *, jobs: bool = True, retries: bool = True) -> Iterator[Event]:
     """Every event that the world can bring to `session`, the senseless ones included (invariant 4).
 
-    `limit`: no more than so many prompts. `jobs`: the backend may give its jobs ids.
+    `limit`: no more than so many prompts. `jobs`: the backend may give its jobs ids. `retries`:
+    an image that failed may be asked for again.
     """
     known = tuple(
         FoundPrompt(prompt.id, prompt.text, prompt.occurrence)
@@ -254,6 +263,8 @@ def events_for(session: Session, limit: int, *, jobs: bool = True) -> Iterator[E
         yield StreamEnded((new, *known))
         for mode in (InsertionMode.REPLACE_IMAGE, InsertionMode.APPEND_AFTER_IMAGE):
             yield RegenerationRequested("n", "text", 0, f"old{len(session.prompts)}", mode)
+        if retries:
+            yield RegenerationRequested("n", "text", 0, None, InsertionMode.APPEND_AFTER_PROMPT)
     yield from (PromptFound(found) for found in known[:1])
     yield StreamEnded(known)
     for prompt in distinct:
@@ -333,6 +344,9 @@ def _signature(prompt: Prompt, session: Session) -> Key:
         # How many share the target decides whether a click joins them.
         prompt.target_url is not None
         and sum(other.target_url == prompt.target_url for other in session.prompts.values()),
+        # In a regeneration none has a target that was asked for because it had failed; they share the prompt.
+        prompt.target_url is None
+        and sum(other.node_id == prompt.node_id for other in session.prompts.values()),
     )
 
 

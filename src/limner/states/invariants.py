@@ -212,8 +212,9 @@ def _check_effect(event: Event, after: Session) -> Iterator[Finding]:
             prompt.batch == batch
             and prompt.node_id == event.node_id
             and prompt.mode is event.mode
+            and (prompt.target_url is None) == (event.target_url is None)
             and (
-                prompt.mode is not InsertionMode.REPLACE_IMAGE or prompt.state not in {"failed", "cancelled"}
+                prompt.mode is InsertionMode.APPEND_AFTER_IMAGE or prompt.state not in {"failed", "cancelled"}
             )
             for prompt in after.prompts.values()
         ):

@@ -123,16 +123,15 @@ def _add_click(subject: SessionDraft, cause: RegenerationRequested, batch: int) 
     # Two clicks on one image to be replaced are one regeneration, unless the first has failed already:
     # then the second click means "try again".
     subject.last_request_at = subject.now
-    target = subject.successor_of(cause.target_url)
-    if cause.mode is InsertionMode.REPLACE_IMAGE:
-        for prompt in subject.prompts.values():
-            if (
-                prompt.batch == batch
-                and prompt.target_url == target
-                and prompt.mode is InsertionMode.REPLACE_IMAGE
-                and prompt.state not in {"failed", "cancelled"}
-            ):
-                return
+    # So are two requests for the image that a prompt has none of.
+    target = None if cause.target_url is None else subject.successor_of(cause.target_url)
+    for prompt in subject.prompts.values():
+        if (
+            prompt.batch == batch
+            and prompt.state not in {"failed", "cancelled"}
+            and _asks_for_the_same(prompt, cause, target)
+        ):
+            return
     subject.add_prompt(
         Prompt(
             id=f"{subject.session.id}.{len(subject.prompts) + 1}",
@@ -141,10 +140,17 @@ def _add_click(subject: SessionDraft, cause: RegenerationRequested, batch: int) 
             occurrence=cause.occurrence,
             batch=batch,
             state=PROMPT.initial,
-            mode=cause.mode,
+            mode=InsertionMode.APPEND_AFTER_PROMPT if target is None else cause.mode,
             target_url=target,
         )
     )
+
+
+def _asks_for_the_same(prompt: Prompt, cause: RegenerationRequested, target: str | None) -> bool:
+    if target is None:
+        return prompt.target_url is None and prompt.node_id == cause.node_id
+    replaces = InsertionMode.REPLACE_IMAGE
+    return prompt.target_url == target and prompt.mode is replaces and cause.mode is replaces
 
 
 def arm_debounce(subject: SessionDraft, cause: object) -> None:

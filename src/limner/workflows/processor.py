@@ -43,7 +43,8 @@ from limner.workflows.ports import (
     ImageInspector,
     ImageStore,
 )
-from limner.workflows.progress import ProgressManager, Thumbnail
+from limner.workflows.progress import ProgressManager
+from limner.workflows.progress_events import Thumbnail
 from limner.workflows.prompts import PromptRegistry, seed_of
 from limner.workflows.steps import Steps
 

@@ -1,14 +1,13 @@
 """Progress: what a person who waits wants to see, for streaming and regeneration alike.
 
-Each watcher has a mailbox that holds at most one pending update per prompt and one for the session: what is
-not fetched in time is overwritten by what is newer. A slow watcher sees fewer steps, never wrong ones, and
-never slows down the work or fills the memory.
+Every update has a number, over all messages, and each watcher a `Mailbox` in which at most one update per
+prompt waits, one for the session and one for its end.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Self
 from weakref import WeakSet
@@ -22,102 +21,28 @@ from limner.states import (
     GenerationFailed,
     GenerationStarted,
     GenerationSucceeded,
-    Problem,
     Prompt,
     PromptFound,
     Session,
-    SessionKind,
     is_final,
 )
 from limner.states.message import Step
 from limner.states.outcome import Counts, Result, count_batch, result_of
+from limner.workflows.mailbox import Mailbox
+from limner.workflows.progress_events import (
+    ProgressEvent,
+    PromptProgress,
+    SessionEnded,
+    TextChanged,
+    Thumbnail,
+    Update,
+    as_event,
+)
 
+_SESSION, _END, _TEXT = "session", "end", "text"
 
-@dataclass(frozen=True, slots=True)
-class Thumbnail:
-    """A small picture: the bytes of an image file and its media type. `final`: not a preview any more."""
-
-    data: bytes = field(repr=False)
-    media_type: str
-    final: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class SessionProgress:
-    """How far the session is. `counts` are those of the present batch."""
-
-    message_id: str
-    session_id: str
-    kind: SessionKind
-    state: str
-    counts: Counts
-
-
-@dataclass(frozen=True, slots=True)
-class PromptProgress:
-    """How far one image is.
-
-    `fraction` is 0.0 to 1.0, or None where the backend does not tell. `image_url` is set once the image
-    is stored, which is before it stands in the message. `problem` is the last attempt's.
-    """
-
-    message_id: str
-    session_id: str
-    prompt_id: str
-    prompt: str
-    state: str
-    attempt: int = 0
-    fraction: float | None = None
-    thumbnail: Thumbnail | None = None
-    image_url: str | None = None
-    problem: Problem | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SessionEnded:
-    """The session is over; `result` says what became of every prompt."""
-
-    message_id: str
-    session_id: str
-    result: Result
-
-
-ProgressEvent = SessionProgress | PromptProgress | SessionEnded
-
-
-_SESSION, _END = "session", "end"
-
-
-class _Mailbox:
-    def __init__(self) -> None:
-        self.pending: OrderedDict[Hashable, Session | PromptProgress | SessionEnded] = OrderedDict()
-        self.arrived = anyio.Event()
-        self.closed = False
-
-    def close(self) -> None:
-        self.closed = True
-        self.arrived.set()
-
-    def put(self, key: Hashable, update: Session | PromptProgress | SessionEnded) -> None:
-        self.pending[key] = update
-        self.arrived.set()
-
-    def put_end(self, ended: SessionEnded) -> None:
-        self.pending.pop(_END, None)
-        self.put(_END, ended)
-
-    def turn_to_next_session(self) -> None:
-        # What became of a session stays to be read; how it came to that is out of date.
-        for key in [key for key in self.pending if key != _END]:
-            del self.pending[key]
-
-    async def get(self) -> Session | PromptProgress | SessionEnded:
-        while not self.pending:
-            if self.closed:
-                raise NotRunning("Limner was closed before the session had ended")
-            self.arrived = anyio.Event()
-            await self.arrived.wait()
-        return self.pending.popitem(last=False)[1]
+KEEP_THUMBNAILS = 200
+"""Of how many ended sessions the pictures are kept: a page that shows the message has the images by then."""
 
 
 @dataclass(slots=True)
@@ -133,8 +58,11 @@ class _Track:
     session: Session
     prompts: dict[str, PromptProgress] = field(default_factory=dict)
     ending: _Ending = field(default_factory=_Ending)
-    mailboxes: WeakSet[_Mailbox] = field(default_factory=WeakSet)
+    mailboxes: WeakSet[Mailbox[Update]] = field(default_factory=WeakSet)
     changed: anyio.Event = field(default_factory=anyio.Event)
+    ended: SessionEnded | None = None
+    numbers: dict[Hashable, int] = field(default_factory=dict)
+    """When each thing changed last: prompts by their ids in a tuple, the session, its end, the text."""
 
 
 class ProgressManager:
@@ -143,7 +71,9 @@ class ProgressManager:
     def __init__(self, keep_messages: int = 10_000) -> None:
         self._keep = keep_messages
         self._tracks: OrderedDict[str, _Track] = OrderedDict()
-        self._expected: dict[str, WeakSet[_Mailbox]] = {}
+        self._expected: dict[str, WeakSet[Mailbox[Update]]] = {}
+        self._with_thumbnails: OrderedDict[str, None] = OrderedDict()
+        self._number = 0
         self._stopped = False
 
     def start(self) -> None:
@@ -168,34 +98,38 @@ class ProgressManager:
     def committed(self, step: Step) -> None:
         """Take note of a committed step."""
         session = step.session
-        track = self._tracks.get(session.message_id)
+        message_id = session.message_id
+        track = self._tracks.get(message_id)
         if track is None:
-            track = self._tracks[session.message_id] = _Track(session)
-            track.mailboxes |= self._expected.pop(session.message_id, WeakSet())
+            track = self._tracks[message_id] = _Track(session)
+            track.mailboxes |= self._expected.pop(message_id, WeakSet())
             self._forget_oldest()
+            self.text_changed(message_id)
         elif track.session.id != session.id:
-            track.prompts.clear()
-            track.ending = _Ending()
-            for mailbox in track.mailboxes:
-                mailbox.turn_to_next_session()
-            self._tracks.move_to_end(session.message_id)
+            self._turn_to_next_session(track, message_id)
         changed = _changed_prompts(track.session, step)
         track.session = session
         for prompt in changed:
             known = track.prompts.get(prompt.id)
             merged = _merge(known, session, prompt)
             if merged != known:
-                self._publish(track, merged)
-        for mailbox in track.mailboxes:
-            mailbox.put(_SESSION, session)
+                self._publish_prompt(track, merged)
+        self._publish(track, message_id, _SESSION, session)
         if is_final(session):
             result = track.ending.result = result_of(session)
             track.ending.told.set()
-            ended = SessionEnded(session.message_id, session.id, result)
-            for mailbox in track.mailboxes:
-                mailbox.put_end(ended)
+            track.ended = SessionEnded(message_id, session.id, result)
+            self._publish(track, message_id, _END, track.ended)
+            self.text_changed(message_id)
+            self._forget_thumbnails(message_id)
         track.changed.set()
         track.changed = anyio.Event()
+
+    def text_changed(self, message_id: str) -> None:
+        """More of the message's text has come, or it was written anew. Called for every piece of a stream."""
+        track = self._tracks.get(message_id)
+        if track is not None:
+            self._publish(track, message_id, _TEXT, TextChanged(message_id))
 
     def report(
         self,
@@ -214,7 +148,7 @@ class ProgressManager:
             return
         if fraction is not None:
             fraction = max(known.fraction or 0.0, min(1.0, fraction))
-        self._publish(
+        self._publish_prompt(
             track,
             replace(
                 known,
@@ -234,6 +168,16 @@ class ProgressManager:
     def is_tracking(self, message_id: str) -> bool:
         """Whether the message has, or lately had, a session."""
         return message_id in self._tracks
+
+    def prompt(self, message_id: str, prompt_id: str) -> PromptProgress | None:
+        """How far one image of the message's last session is; None where nothing is known of it."""
+        track = self._tracks.get(message_id)
+        return None if track is None else track.prompts.get(prompt_id)
+
+    def prompts(self, message_id: str) -> tuple[PromptProgress, ...]:
+        """How far every image of the message's last session is; none where nothing is known of it."""
+        track = self._tracks.get(message_id)
+        return () if track is None else tuple(track.prompts.values())
 
     def session(self, message_id: str) -> Session | None:
         """The message's last session as committed, live or ended; None where none is known."""
@@ -289,31 +233,71 @@ class ProgressManager:
         """
         return _Events(self, message_id, follow, remember)
 
-    def subscribe(self, message_id: str, *, expect: bool = False) -> _Mailbox:
+    def subscribe(self, message_id: str, *, expect: bool = False) -> Mailbox[Update]:
         """A mailbox with the message's present state, that gets each change as long as somebody holds it.
 
         With `expect` the message's first session may be still to come; else `UnknownMessage` is raised.
         """
-        track = self._tracks.get(message_id)
-        mailbox = _Mailbox()
-        mailbox.closed = self._stopped
-        if track is None:
-            if not expect:
-                raise UnknownMessage(message_id)
-            self._expect(message_id, mailbox)
-            return mailbox
-        mailbox.put(_SESSION, track.session)
-        for known in track.prompts.values():
-            mailbox.put(("prompt", known.prompt_id), known)
-        if is_final(track.session):
-            mailbox.put_end(SessionEnded(message_id, track.session.id, result_of(track.session)))
-        track.mailboxes.add(mailbox)
+        if not expect and message_id not in self._tracks:
+            raise UnknownMessage(message_id)
+        mailbox: Mailbox[Update] = Mailbox()
+        self.add(mailbox, message_id)
         return mailbox
 
-    def _publish(self, track: _Track, progress: PromptProgress) -> None:
+    def add(self, mailbox: Mailbox[Update], *message_ids: str, after: int = 0) -> None:
+        """Put into the mailbox what has changed behind number `after`, oldest first, and then each change.
+
+        0: everything as it stands, of each message the session first and its end last. A message that has no
+        session yet is waited for.
+        """
+        changed: list[tuple[int, str, Hashable, Update]] = []
+        for message_id in message_ids:
+            track = self._tracks.get(message_id)
+            if track is None:
+                self._expect(message_id, mailbox)
+                continue
+            track.mailboxes.add(mailbox)
+            changed += [
+                (track.numbers[key], message_id, key, update)
+                for key, update in _state_of(track, message_id, since_before=after > 0)
+                if track.numbers[key] > after and (key != _TEXT or mailbox.wants_text)
+            ]
+        if after:
+            changed.sort(key=lambda entry: entry[0])
+        last = len(changed) - 1
+        for index, (number, message_id, key, update) in enumerate(changed):
+            # In an order that is not that of their numbers only the last one says that all was read.
+            told = number if after else self._number if index == last else 0
+            mailbox.put(message_id, key, told, update)
+        if self._stopped:
+            mailbox.close()
+
+    @property
+    def last_number(self) -> int:
+        """The number of the newest update."""
+        return self._number
+
+    def _publish_prompt(self, track: _Track, progress: PromptProgress) -> None:
         track.prompts[progress.prompt_id] = progress
+        self._publish(track, progress.message_id, (progress.prompt_id,), progress)
+
+    def _publish(self, track: _Track, message_id: str, key: Hashable, update: Update) -> None:
+        self._number += 1
+        track.numbers[key] = self._number
         for mailbox in track.mailboxes:
-            mailbox.put(("prompt", progress.prompt_id), progress)
+            if key != _TEXT or mailbox.wants_text:
+                mailbox.put(message_id, key, self._number, update)
+
+    def _turn_to_next_session(self, track: _Track, message_id: str) -> None:
+        for prompt_id in track.prompts:
+            del track.numbers[prompt_id,]
+        track.prompts.clear()
+        track.ending = _Ending()
+        for mailbox in track.mailboxes:
+            # What became of a session stays to be read; how it came to that is out of date.
+            mailbox.drop(message_id, but=_END)
+        self._tracks.move_to_end(message_id)
+        self.text_changed(message_id)
 
     def _forget_oldest(self) -> None:
         if len(self._tracks) <= self._keep:
@@ -325,10 +309,31 @@ class ProgressManager:
                     self._expect(message_id, mailbox)
                 return
 
-    def _expect(self, message_id: str, mailbox: _Mailbox) -> None:
+    def _forget_thumbnails(self, message_id: str) -> None:
+        self._with_thumbnails[message_id] = None
+        self._with_thumbnails.move_to_end(message_id)
+        if len(self._with_thumbnails) <= KEEP_THUMBNAILS:
+            return
+        oldest, _ = self._with_thumbnails.popitem(last=False)
+        track = self._tracks.get(oldest)
+        if track is not None and is_final(track.session):
+            for prompt_id, known in track.prompts.items():
+                track.prompts[prompt_id] = replace(known, thumbnail=None)
+
+    def _expect(self, message_id: str, mailbox: Mailbox[Update]) -> None:
         if len(self._expected) > self._keep:
             self._expected = {known: waiting for known, waiting in self._expected.items() if waiting}
         self._expected.setdefault(message_id, WeakSet()).add(mailbox)
+
+
+def _state_of(track: _Track, message_id: str, *, since_before: bool) -> Iterable[tuple[Hashable, Update]]:
+    """Everything that is known, by its key; `since_before`: for who may have missed an earlier end."""
+    yield _SESSION, track.session
+    for known in track.prompts.values():
+        yield (known.prompt_id,), known
+    yield _TEXT, TextChanged(message_id)
+    if track.ended is not None and (since_before or is_final(track.session)):
+        yield _END, track.ended
 
 
 class _Events:
@@ -345,7 +350,7 @@ class _Events:
         self._message_id = message_id
         self._follow = follow
         self._remember = remember
-        self._mailbox: _Mailbox | None = None
+        self._mailbox: Mailbox[Update] | None = None
         self._over = False
 
     def __aiter__(self) -> Self:
@@ -358,13 +363,10 @@ class _Events:
             if self._remember is not None:
                 await self._remember(self._message_id)
             self._mailbox = self._progress.subscribe(self._message_id, expect=self._follow)
-        update = await self._mailbox.get()
-        if isinstance(update, Session):
-            return SessionProgress(
-                update.message_id, update.id, update.kind, update.state, count_batch(update)
-            )
+        _, update = await self._mailbox.get()
+        assert not isinstance(update, TextChanged)  # noqa: S101 - this mailbox wants no text
         self._over = isinstance(update, SessionEnded) and not self._follow
-        return update
+        return as_event(update)
 
 
 def _changed_prompts(before: Session, step: Step) -> list[Prompt]:
@@ -396,4 +398,5 @@ def _merge(known: PromptProgress | None, session: Session, prompt: Prompt) -> Pr
         thumbnail=known.thumbnail if known is not None and keeps_picture else None,
         image_url=prompt.image.url if prompt.image else None,
         problem=prompt.problem,
+        target_url=prompt.target_url,
     )

@@ -17,9 +17,7 @@ from limner.errors import (
     EventRefused,
     LimnerError,
     NotRunning,
-    PatternTooSlow,
     StorageError,
-    UnknownImage,
     UnknownMessage,
 )
 from limner.states import (
@@ -30,17 +28,17 @@ from limner.states import (
     InsertImages,
     InsertionMode,
     InsertionWritten,
-    RegenerationRequested,
     SealStored,
     Session,
     StreamStarted,
     is_final,
 )
 from limner.states.limiter import Limits
-from limner.states.message import Step, refuse_late_text, refuse_regeneration_during_streaming
+from limner.states.message import Step, refuse_late_text
 from limner.states.outcome import Result, result_of
-from limner.text import Profile, PromptPatterns, find_images, normalise_url, same_url
+from limner.text import Profile, PromptPatterns
 from limner.workflows.clock import Alarm
+from limner.workflows.history import History
 from limner.workflows.host import STORE_TIME_LIMIT_MS, call_host
 from limner.workflows.insertion import deferred_images, insert_deferred_images
 from limner.workflows.logs import brief, log
@@ -48,10 +46,12 @@ from limner.workflows.monitor import StreamingMonitor
 from limner.workflows.ports import Engine, Generator, ImageInspector, ImageStore, MessageStore
 from limner.workflows.processor import QueueProcessor
 from limner.workflows.progress import ProgressManager
-from limner.workflows.prompts import PromptNode, PromptRegistry
+from limner.workflows.prompts import PromptRegistry
 from limner.workflows.recovery import Recovery, RecoveryReport
+from limner.workflows.regeneration import RegenerationQueue
 from limner.workflows.steps import Steps
 from limner.workflows.streaming import MessageStream
+from limner.workflows.watching import Watch
 
 LAST_WORDS_MS = 5_000
 """How long what is under way may take to tell how it ended, when everything is stopped, in ms."""
@@ -95,6 +95,10 @@ class SessionManager:
         self._streams: dict[str, MessageStream] = {}
         self._newest_stream: dict[str, str] = {}  # message id to session id, in the order of the commits
         self._opening = anyio.Lock()
+        self.history = History()
+        self._regeneration = RegenerationQueue(
+            engine=engine, registry=self.registry, patterns=patterns, read_text=self.read_text
+        )
         self._tasks: anyio.abc.TaskGroup | None = None
         self._recovery = self._new_recovery()
 
@@ -236,42 +240,17 @@ class SessionManager:
         """
         self._running()
         with _refusals_logged("regenerate", message_id):
-            return await self._queue_regeneration(message_id, image_url, mode)
+            return await self._regeneration.queue(message_id, image_url, mode)
 
-    async def _queue_regeneration(self, message_id: str, image_url: str, mode: InsertionMode) -> Session:
-        node = await self._node_of(message_id, image_url)
-        # In the one form that all spellings of an address share: the core compares addresses as they are.
-        target = normalise_url(self.registry.successor_of(message_id, image_url))
-        event = RegenerationRequested(node.id, node.text, node.occurrence, target, mode)
-        session = await self.engine.post(message_id, event)
-        log.info("regeneration_queued", message_id=message_id, session_id=session.id, prompt_id=node.id)
-        return session
+    async def queue_retry(self, message_id: str, prompt_id: str) -> Session:
+        """Ask once more for an image that a prompt has none of, since making it failed.
 
-    async def _node_of(self, message_id: str, image_url: str) -> PromptNode:
-        refuse_regeneration_during_streaming(self.engine.live_session(message_id))
-        await self.registry.recall(message_id, self.engine)
-        live = self.engine.live_session(message_id)
-        refuse_regeneration_during_streaming(live)
-        node = self.registry.get_prompt_for_image(message_id, image_url)
-        if live is not None and node is not None:
-            # Its write may just be under way, so the text says nothing certain; the session will decide.
-            return node
-        text = await self.read_text(message_id)
-        patterns = self.patterns
-        try:
-            images = find_images(text, patterns)
-        except PatternTooSlow as error:
-            log.warning("pattern_too_slow", pattern=error.pattern, limit_ms=error.limit_ms)
-            patterns = patterns.without_regexes()
-            images = find_images(text, patterns)
-        standing = [image.src for image in images]
-        self.registry.note_standing(message_id, standing)
-        if node is None:
-            return self.registry.adopt_image(message_id, image_url, text, patterns)
-        current = self.registry.successor_of(message_id, image_url)
-        if not any(same_url(url, current) for url in standing):
-            raise UnknownImage(message_id, image_url)
-        return node
+        Raises `RegenerationDuringStreaming`, `UnknownMessage`, `UnknownPrompt`, `NothingToRetry`,
+        `StorageError`.
+        """
+        self._running()
+        with _refusals_logged("retry", message_id):
+            return await self._regeneration.queue_retry(message_id, prompt_id)
 
     # --- both
 
@@ -320,6 +299,19 @@ class SessionManager:
             self.progress.recall(past[-1])
         return bool(past)
 
+    def watch(self, message_ids: Sequence[str], *, epoch: str, after: str | None, text: bool) -> Watch:
+        """Follow some messages; see `limner.workflows.watching`."""
+        return Watch(
+            self.progress,
+            message_ids,
+            epoch=epoch,
+            after=after,
+            text=text,
+            remember=self.remember,
+            stream_of=self.stream,
+            read_text=self.read_text,
+        )
+
     def get_session(self, message_id: str) -> Session | None:
         """The message's live session, or None."""
         return self.engine.live_session(message_id)
@@ -342,6 +334,7 @@ class SessionManager:
         if isinstance(step.event, StreamStarted):
             self._newest_stream[session.message_id] = session.id
         self.progress.committed(step)
+        self.history.committed(step, self.alarm.clock())
         if self._tasks is not None:
             self._perform_all(session, step.commands)
         if is_final(session):
@@ -410,6 +403,7 @@ class SessionManager:
     def _forget_stream(self, stream: MessageStream) -> None:
         if self._streams.get(stream.message_id) is stream:
             del self._streams[stream.message_id]
+            self.progress.text_changed(stream.message_id)
         if self._newest_stream.get(stream.message_id) == stream.session_id:
             del self._newest_stream[stream.message_id]
 

@@ -59,7 +59,8 @@ class MessageStream:
     """One message while its text arrives.
 
     `closed` once it takes no more text. `muted` once its session was cancelled: then the text still comes,
-    and is still saved at its end, but is not looked at for prompts any more.
+    and is still saved at its end, but is not looked at for prompts any more. `rewrites` counts how often a
+    snapshot was not only longer than the text before.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class MessageStream:
         self._patterns = patterns
         self._scanner = PromptScanner(patterns)
         self._chunks: list[str] = []
+        self.rewrites = 0
         self._alarm = alarm
         self._max_prompts = max_prompts
         self._told: set[str] = set()
@@ -140,7 +142,10 @@ class MessageStream:
         if self.closed:
             return
         self._pieces += 1
+        if not chunk:
+            return  # a sign of life: a model that thinks, or calls a tool
         self._chunks.append(chunk)
+        self._progress.text_changed(self.message_id)
         if self.muted:
             return
         for match in self._scanner.feed(chunk):
@@ -160,6 +165,7 @@ class MessageStream:
             return
         # The host rewrote what was there. Prompts that are found again are the same prompts.
         self._chunks = []
+        self.rewrites += 1
         self._scanner = PromptScanner(self._patterns)
         self.feed(text)
 

@@ -16,7 +16,7 @@ from limner.adapters.cli.terminal import TerminalDisplay
 from limner.adapters.cli.visible import VisiblePiece
 from limner.states import Problem, SessionKind
 from limner.states.outcome import Counts, Result
-from limner.workflows.progress import PromptProgress, SessionEnded, SessionProgress, Thumbnail
+from limner.workflows.progress_events import PromptProgress, SessionEnded, SessionProgress, Thumbnail
 from tests.adapters.cli.screen import Screen
 from tests.support import png
 

@@ -14,7 +14,7 @@ from limner.adapters.cli.terminal import TerminalDisplay
 from limner.adapters.cli.visible import VisiblePiece
 from limner.adapters.sniffing import one_line
 from limner.text import describe
-from limner.workflows.progress import ProgressEvent, PromptProgress, SessionEnded, SessionProgress
+from limner.workflows.progress_events import ProgressEvent, PromptProgress, SessionEnded, SessionProgress
 
 
 class Display(Protocol):

@@ -24,7 +24,7 @@ from limner.adapters.limner import Limner
 from limner.adapters.message_memory import MemoryMessageStore
 from limner.adapters.sketch import SketchGenerator
 from limner.text import DEFAULT_PATTERNS
-from limner.workflows.progress import PromptProgress
+from limner.workflows.progress_events import PromptProgress
 
 STORY_ID = "story"
 CLICKED = (1, 3)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from limner.states import SETTLED, SessionKind
 from limner.states.outcome import Counts
-from limner.workflows.progress import ProgressEvent, PromptProgress, SessionEnded, SessionProgress
+from limner.workflows.progress_events import ProgressEvent, PromptProgress, SessionEnded, SessionProgress
 
 
 class ProgressState:

@@ -16,7 +16,7 @@ from limner.adapters.limner import Limner
 from limner.errors import AnswerTooLarge, BackendError, LimnerError
 from limner.states.outcome import Result
 from limner.text import TagPattern
-from limner.workflows.progress import PromptProgress
+from limner.workflows.progress_events import PromptProgress
 
 MESSAGE_ID = "text"
 """The one message of the run. Always the same, so that the same text gives the same seeds."""

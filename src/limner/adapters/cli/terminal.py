@@ -21,7 +21,7 @@ from limner.adapters.cli.gallery import TILE_WIDTH, tile
 from limner.adapters.cli.progress_state import ProgressState
 from limner.adapters.cli.visible import VisiblePiece
 from limner.text import describe
-from limner.workflows.progress import ProgressEvent, PromptProgress
+from limner.workflows.progress_events import ProgressEvent, PromptProgress
 
 REFRESH_S = 1 / 15
 MOST_ROWS = 5

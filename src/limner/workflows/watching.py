@@ -1,0 +1,147 @@
+"""Watching messages from afar: their progress and their text, by number, so that a reader can come back.
+
+A page that shows a chat holds one such stream for all its messages. Every event has an id; who lost the
+connection asks for what changed behind the last id that was read, and gets each thing once, as it is now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, Self
+
+from limner.errors import StorageError, UnknownMessage
+from limner.workflows.logs import brief, log
+from limner.workflows.mailbox import Mailbox
+from limner.workflows.progress import ProgressManager
+from limner.workflows.progress_events import ProgressEvent, TextChanged, Update, as_event
+
+
+@dataclass(frozen=True, slots=True)
+class TextProgress:
+    """A message's text: from character `start` on it is `text`, and ends there.
+
+    `start` is 0 for the whole of it, which comes first, and again when the text was written anew. `final`: no
+    more will be streamed.
+    """
+
+    message_id: str
+    start: int
+    text: str
+    final: bool
+
+
+class Watched(NamedTuple):
+    """One event, and the id that says how far the reader has come."""
+
+    id: str
+    event: ProgressEvent | TextProgress
+
+
+class StreamedText(Protocol):
+    """A text that arrives. `rewrites` counts how often it was not only added to."""
+
+    @property
+    def text(self) -> str:
+        """The text so far."""
+
+    @property
+    def rewrites(self) -> int:
+        """How often the text was replaced."""
+
+
+class _Known(NamedTuple):
+    """How much of a stream's text a reader has."""
+
+    stream: StreamedText
+    rewrites: int
+    length: int
+
+
+class Watch:
+    """An iterator over what happens to some messages; it does not end by itself.
+
+    Not a generator: there is nothing to close, so a reader may let go of it at any step.
+    """
+
+    def __init__(
+        self,
+        progress: ProgressManager,
+        message_ids: Sequence[str],
+        *,
+        epoch: str,
+        after: str | None,
+        text: bool,
+        remember: Callable[[str], Awaitable[object]],
+        stream_of: Callable[[str], StreamedText | None],
+        read_text: Callable[[str], Awaitable[str]],
+    ) -> None:
+        self._progress = progress
+        self._message_ids = message_ids
+        self._epoch = epoch
+        self._after = number_after(after, epoch, progress.last_number)
+        self._remember = remember
+        self._stream_of = stream_of
+        self._read_text = read_text
+        self._known: dict[str, _Known] = {}
+        self._mailbox: Mailbox[Update] = Mailbox(wants_text=text)
+        self._begun = False
+
+    def __aiter__(self) -> Self:
+        """The watch is its own iterator."""
+        return self
+
+    async def __anext__(self) -> Watched:
+        """The next event. Raises `NotRunning` once Limner is closed, `StorageError` at the first step."""
+        if not self._begun:
+            for message_id in self._message_ids:
+                await self._remember(message_id)
+            self._begin()
+        while True:
+            number, update = await self._mailbox.get()
+            event = (
+                await self._text_of(update.message_id)
+                if isinstance(update, TextChanged)
+                else as_event(update)
+            )
+            if event is not None:
+                return Watched(f"{self._epoch}-{number}", event)
+
+    def _begin(self) -> None:
+        self._begun = True
+        if self._mailbox.wants_text:
+            for message_id in self._message_ids:
+                # Of a message that was finished long ago only the store knows.
+                if not self._progress.is_tracking(message_id):
+                    self._mailbox.put(message_id, "text", self._after, TextChanged(message_id))
+        self._progress.add(self._mailbox, *self._message_ids, after=self._after)
+
+    async def _text_of(self, message_id: str) -> TextProgress | None:
+        stream = self._stream_of(message_id)
+        if stream is None:
+            self._known.pop(message_id, None)
+            try:
+                text = await self._read_text(message_id)
+            except UnknownMessage:
+                return None
+            except StorageError as error:
+                log.warning("text_not_read", message_id=message_id, error=brief(error))
+                return None
+            return TextProgress(message_id, 0, text, final=True)
+        text = stream.text
+        known = self._known.get(message_id)
+        start = 0
+        if known is not None and known.stream is stream and known.rewrites == stream.rewrites:
+            start = known.length
+        self._known[message_id] = _Known(stream, stream.rewrites, len(text))
+        if known is not None and start == len(text):
+            return None
+        return TextProgress(message_id, start, text[start:], final=False)
+
+
+def number_after(event_id: str | None, epoch: str, newest: int) -> int:
+    """The number in an id that a reader brought; 0, for all anew, where it is none of this epoch's."""
+    mark, _, number = (event_id or "").rpartition("-")
+    if mark != epoch or not number.isascii() or not number.isdecimal() or len(number) > 18:
+        return 0
+    return int(number) if int(number) <= newest else 0
