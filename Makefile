@@ -8,7 +8,7 @@ KILLS := 3000
 DIFFUSERS_VENV := .venv-diffusers
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-diffusers crash check format bench diagrams clean
+.PHONY: help demo test test-browser test-diffusers crash check format bench diagrams clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -25,6 +25,9 @@ demo: $(STAMP) ## Stream a story, paint it while it runs, click two pictures (of
 
 test: $(STAMP) ## Run the whole test suite, on as many processes as there are cores
 	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+
+test-browser: $(STAMP) ## Test the pages in Chromium (Debian: apt-get install chromium; elsewhere name it with LIMNER_CHROMIUM)
+	@$(BIN)/python -m pytest tests/browser
 
 test-diffusers: ## Test with real pipelines of diffusers (installs torch, more than 1 GB, into a .venv of its own)
 	@"$(PYTHON)" -m venv $(DIFFUSERS_VENV)
