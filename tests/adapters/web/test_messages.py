@@ -371,6 +371,15 @@ async def test_what_is_no_route_is_not_found(path):
         assert (answer.status, answer.kind) == (404, "not_found")
 
 
+@pytest.mark.parametrize("host", ["[", "", "a b", "chat.test:port", "é"])
+async def test_a_host_that_is_no_name_breaks_nothing(host):
+    async with chat(headers={"host": host}) as page:
+        assert (await page.browser.get("/none")).kind == "not_found"
+        assert (await page.browser.get("/status", message="none")).kind == "unknown_message"
+        posted = await page.browser.post("/cancel", {"message": "fox"}, {"origin": "http://chat.test"})
+        assert posted.kind == "cross_site"
+
+
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [

@@ -67,7 +67,7 @@ def asgi_app(
 
 
 async def _no_such_route(request: Request, error: Exception) -> Response:
-    return problem_answer(error, request.url.path)
+    return problem_answer(error, request.scope["path"])
 
 
 def _answering(endpoint: _Endpoint) -> _Endpoint:
@@ -79,7 +79,7 @@ def _answering(endpoint: _Endpoint) -> _Endpoint:
         except ClientDisconnect:
             return Response(status_code=400)  # to nobody
         except Exception as error:  # noqa: BLE001 - a host's own parts may raise anything
-            return problem_answer(error, request.url.path)
+            return problem_answer(error, request.scope["path"])
 
     return answer
 
