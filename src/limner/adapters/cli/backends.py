@@ -46,15 +46,19 @@ def set_option(command: Function) -> Function:
     )(command)
 
 
-def options_from(spec: str, given: Sequence[str], besides: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def options_from(
+    spec: str, given: Sequence[str], besides: Mapping[str, str | None] | None = None
+) -> dict[str, Any]:
     """The options of the generator that `spec` names: those of `--set`, and what was given `besides`.
 
     Raises `BadInput`, `InvalidSetting`.
     """
-    besides = {name: value for name, value in (besides or {}).items() if value is not None}
-    if not given:
-        return besides
     known = backend_of(spec)[0].options
+    besides = {
+        name: known[name].value_of(value) if name in known else value
+        for name, value in (besides or {}).items()
+        if value is not None
+    }
     options: dict[str, Any] = {}
     for each in given:
         name, equals, text = each.partition("=")
