@@ -7,19 +7,17 @@ what is said over them is `limner.adapters.websocket`'s.)
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import Any, NamedTuple
+from typing import Any
 
 import anyio
-import anyio.to_thread
 import httpcore
 import httpx
 
 from limner.adapters.http_errors import error_from_answer, reason_of
+from limner.adapters.http_parts import Fetched, checked_headers, parse_json
 from limner.adapters.redaction import Secrets, shown_address
-from limner.adapters.sniffing import describe
 from limner.adapters.websocket import WebSocket, is_accepted, upgrade_headers
 from limner.errors import AnswerTooLarge, BackendError, InvalidSetting, Unavailable
 
@@ -27,28 +25,11 @@ MIB = 1024 * 1024
 # An image of 32 MiB in base64, and the JSON around it.
 MAX_ANSWER_BYTES = 48 * MIB
 _MAX_ERROR_BYTES = 64 * 1024
-# JSON up to this size is parsed where it is; more would hold up the event loop for a noticeable time.
-_PARSE_IN_PLACE_BYTES = 256 * 1024
 _CLOSING_TIME_S = 2
 _WAIT_FOR_WORDS_S = 10
 
-# https://www.rfc-editor.org/rfc/rfc9110#name-tokens
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-
 # A proxy from the environment is meant for the world outside, not for a server on this machine.
 _DIRECT: Mapping[str, None] = {"all://127.0.0.1": None, "all://localhost": None, "all://[::1]": None}
-
-
-class Fetched(NamedTuple):
-    """A whole answer: the address it came from, fit for a message, its media type, and its body."""
-
-    where: str
-    media_type: str
-    data: bytes
-
-    async def json(self) -> object:
-        """The body as JSON. Raises `BackendError` where it is none."""
-        return await _parse_json(self.where, self.data)
 
 
 class HttpClient:
@@ -79,7 +60,7 @@ class HttpClient:
         timeout_ms: int | None = 600_000,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        sent = _header_values(headers or {})
+        sent = checked_headers(headers or {})
         secrets = tuple(secrets)
         url = _checked(base_url, Secrets(others=secrets))
         if auth is None and url.userinfo:
@@ -163,6 +144,13 @@ class HttpClient:
             async with opened as answer:
                 data = await answer.read(max_bytes or self._max_bytes)
                 return Fetched(answer.where, answer.media_type, data)
+
+    async def json_in(self, answer: Fetched) -> object:
+        """The answer's body as JSON. Raises `BackendError` where it is none."""
+        try:
+            return await parse_json(answer.where, answer.data)
+        except BackendError as error:
+            raise error.in_words(self.without_secrets(str(error))) from error.__cause__
 
     async def delete(self, path: str) -> None:
         """DELETE `path`; what the server has to say about it is not read."""
@@ -364,7 +352,9 @@ class Answer:
 
     async def json(self, max_bytes: int, already: bytes = b"") -> object:
         """The whole body as JSON; `already` are bytes of it that were read before."""
-        return await _parse_json(self.where, already + await self.read(max_bytes))
+        return await self._client.json_in(
+            Fetched(self.where, self.media_type, already + await self.read(max_bytes))
+        )
 
     async def beginning(self, size: int) -> bytes:
         """Some bytes from the beginning of the body, about `size` at most, and none where it breaks off."""
@@ -441,20 +431,6 @@ class _Logged(httpx.URL):
         return self._shown
 
 
-async def _parse_json(where: str, body: bytes) -> object:
-    if len(body) <= _PARSE_IN_PLACE_BYTES:
-        return _parsed(where, body)
-    return await anyio.to_thread.run_sync(_parsed, where, body)
-
-
-def _parsed(where: str, body: bytes) -> object:
-    try:
-        parsed: object = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise BackendError(f"{where} answered without usable JSON: {describe(body)}", status=200) from error
-    return parsed
-
-
 def _checked(base_url: str, secrets: Secrets) -> httpx.URL:
     address = base_url.strip()
     # What is no address may be a key that was put into its place.
@@ -467,18 +443,6 @@ def _checked(base_url: str, secrets: Secrets) -> httpx.URL:
     if url.scheme not in ("http", "https") or not url.host or any(ch.isspace() for ch in address):
         raise InvalidSetting(f"not an http or https address{shown or ' (it has no http:// before it)'}")
     return url
-
-
-def _header_values(headers: Mapping[Any, Any]) -> dict[str, str]:
-    for name, value in headers.items():
-        if not isinstance(name, str) or _HEADER_NAME.fullmatch(name) is None:
-            raise InvalidSetting(f"HTTP does not allow a header with the name {name!r:.60}")
-        # The value may be a key, so the message must not show it.
-        if not isinstance(value, str):
-            raise InvalidSetting(f"the value of the header {name} must be a text")
-        if not value.isascii() or not value.isprintable():
-            raise InvalidSetting(f"the value of the header {name} has characters that HTTP does not allow")
-    return dict(headers)
 
 
 def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
