@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+from typing import Any
 
+import httpx
 import pytest
 from starlette.responses import Response
 
@@ -25,6 +27,7 @@ from tests.adapters.generator_cases import (
     HTML,
     PATHS,
     PIECE_SIZE,
+    SECRETS,
     Stage,
     backend,
     case_of,
@@ -84,7 +87,8 @@ async def test_every_refusal_is_a_typed_error_with_the_servers_words(
     await generator.aclose()
     assert type(caught.value) is kind
     assert caught.value.retry_after_ms == 2000
-    assert "secret-key" not in str(caught.value)
+    assert caught.value.status == status
+    assert not any(secret in str(caught.value) for secret in SECRETS)
 
 
 @pytest.mark.parametrize("name", PATHS)
@@ -122,9 +126,10 @@ async def test_an_answer_without_an_image_is_no_image(name, empty, web, request_
 async def test_an_answer_that_is_no_json_is_an_error_of_the_backend(name, web, request_for, progress):
     web.answer(PATHS[name], Response(HTML, media_type="text/html"))
     generator = backend(name, web.url)
-    with pytest.raises(BackendError, match="it is an HTML page"):
+    with pytest.raises(BackendError, match="it is an HTML page") as caught:
         await generator.generate(request_for(), progress)
     await generator.aclose()
+    assert caught.value.status == 200 or isinstance(caught.value, NotAnImage | NoImage)
 
 
 @pytest.mark.parametrize("name", PATHS)
@@ -132,8 +137,23 @@ async def test_a_server_that_is_not_there_is_unavailable(name, request_for, prog
     with RawServer(lambda wire: None) as server:
         url = server.url
     generator = backend(name, url)
-    with pytest.raises(Unavailable, match=r"cannot reach .* connection refused"):
+    with pytest.raises(Unavailable, match=r"cannot reach .* connection refused") as caught:
         await generator.generate(request_for(), progress)
+    await generator.aclose()
+    assert caught.value.status is None
+
+
+@pytest.mark.parametrize("name", ["sdapi", "openai", "openai streaming", "gemini", "pollinations", "json"])
+async def test_the_call_that_paints_has_no_time_limit_but_that_of_the_image(
+    name, web, comfy, png, request_for, progress
+):
+    generator: Any = case_of(name, Stage(web, comfy, png)).working()
+    # Whatever else is asked ends at once: it keeps the client's limits.
+    generator._client._timeout_ms = 0
+    generator._client._client.timeout = httpx.Timeout(None, read=0)
+    assert await generator.generate(request_for(), progress) == png
+    with pytest.raises(Unavailable, match="did not finish its answer within 0 s"):
+        await generator._client.get_json("anything")
     await generator.aclose()
 
 

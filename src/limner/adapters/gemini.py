@@ -10,6 +10,7 @@ from urllib.parse import quote
 from limner.adapters.http import HttpClient
 from limner.adapters.http_errors import typed_error, words_from_json
 from limner.adapters.image_text import image_from_text
+from limner.adapters.options import check_json, checked
 from limner.adapters.sniffing import one_line
 from limner.errors import BackendError, InvalidSetting, Moderated, NoImage
 from limner.workflows.ports import Capabilities, GenerationRequest, ProgressCallback
@@ -55,6 +56,7 @@ class GeminiGenerator:
 
     capabilities = Capabilities()
 
+    @checked
     def __init__(
         self,
         base_url: str = GEMINI_URL,
@@ -65,6 +67,7 @@ class GeminiGenerator:
         image_size: str | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> None:
+        check_json("options", options)
         self._model = model.strip().removeprefix("models/")
         if not self._model:
             raise InvalidSetting(f"Gemini wants a model, for example {DEFAULT_GEMINI_MODEL}")
@@ -90,7 +93,7 @@ class GeminiGenerator:
 
     def __repr__(self) -> str:
         """The address and the model, never the key."""
-        return f"GeminiGenerator({self._client.base_url!r}, model={self._model!r})"
+        return f"GeminiGenerator({self._client.address!r}, model={self._model!r})"
 
     async def generate(
         self,
@@ -99,9 +102,9 @@ class GeminiGenerator:
     ) -> bytes:
         """Ask for one image and wait for it. Raises `Moderated` and every other `BackendError`."""
         body = self._predict_body(request) if self._is_imagen else self._content_body(request)
-        told = await self._client.post_json(self._path, body)
+        told = await self._client.post_json(self._path, body, unbounded=True)
         if not isinstance(told, dict):
-            raise NoImage(f"{self._client.base_url}{self._path} answered with JSON that is no image")
+            raise NoImage(f"{self._client.address}{self._path} answered with JSON that is no image")
         image = _predicted_image(told) if self._is_imagen else _content_image(told)
         if image is None:
             raise self._without_image(told)
@@ -128,14 +131,14 @@ class GeminiGenerator:
         return {"instances": [{"prompt": request.prompt}], "parameters": _without_nones(settings)}
 
     def _without_image(self, told: dict[str, Any]) -> BackendError:
-        where = f"{self._client.base_url}{self._path}"
+        where = f"{self._client.address}{self._path}"
         if told.get("error"):
             error = typed_error(f"{where} reports an error", words_from_json(told))
         elif self._is_imagen:
             error = _imagens_refusal(where, told)
         else:
             error = _geminis_refusal(where, told)
-        return type(error)(self._client.without_secrets(str(error)), retry_after_ms=error.retry_after_ms)
+        return error.in_words(self._client.without_secrets(str(error)))
 
 
 def _content_image(told: Mapping[str, Any]) -> object:
@@ -166,7 +169,7 @@ def _geminis_refusal(where: str, told: Mapping[str, Any]) -> BackendError:
     if blocked.get("blockReason") or reason in _REFUSALS:
         return Moderated(_told(f"{where} refused the prompt", reason, words))
     if reason in _MISHAPS:
-        return BackendError(_told(f"{where} made no image", reason, words))
+        return BackendError(_told(f"{where} made no image", reason, words), status=200)
     if words:
         # It explains why not, or asks back; asked again it would do the same.
         return Moderated(_told(f"{where} answered with words instead of an image", "", words))

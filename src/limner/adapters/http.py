@@ -9,15 +9,15 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import Any, NamedTuple
+from typing import Any
 
 import anyio
-import anyio.to_thread
 import httpcore
 import httpx
 
 from limner.adapters.http_errors import error_from_answer, reason_of
-from limner.adapters.sniffing import describe
+from limner.adapters.http_parts import Fetched, checked_headers, parse_json
+from limner.adapters.redaction import Secrets, shown_address
 from limner.adapters.websocket import WebSocket, is_accepted, upgrade_headers
 from limner.errors import AnswerTooLarge, BackendError, InvalidSetting, Unavailable
 
@@ -25,8 +25,6 @@ MIB = 1024 * 1024
 # An image of 32 MiB in base64, and the JSON around it.
 MAX_ANSWER_BYTES = 48 * MIB
 _MAX_ERROR_BYTES = 64 * 1024
-# JSON up to this size is parsed where it is; more would hold up the event loop for a noticeable time.
-_PARSE_IN_PLACE_BYTES = 256 * 1024
 _CLOSING_TIME_S = 2
 _WAIT_FOR_WORDS_S = 10
 
@@ -34,26 +32,16 @@ _WAIT_FOR_WORDS_S = 10
 _DIRECT: Mapping[str, None] = {"all://127.0.0.1": None, "all://localhost": None, "all://[::1]": None}
 
 
-class Fetched(NamedTuple):
-    """A whole answer: the address it came from, fit for a message, its media type, and its body."""
-
-    where: str
-    media_type: str
-    data: bytes
-
-    async def json(self) -> object:
-        """The body as JSON. Raises `BackendError` where it is none."""
-        return await _parse_json(self.where, self.data)
-
-
 class HttpClient:
     """A client for one server.
 
     `base_url` is http or https; a user and password in it are used and then kept out of sight.
-    `headers` go with each request to that server; what stands in them and in `secrets` is taken out of the
-    server's own words. `max_bytes` bounds an answer, `connect_timeout_ms` the making of a connection,
-    `read_timeout_ms` the wait for the next bytes, `timeout_ms` one whole request from the first byte sent to
-    the last one read (None: no bound); a stream of events has no such bound.
+    `headers` go with each request to that server; what stands in them and in `secrets` is taken out of
+    addresses and of the server's own words before they are shown. `max_bytes` bounds an answer,
+    `connect_timeout_ms` the making of a connection, `read_timeout_ms` the wait for the next bytes,
+    `timeout_ms` one whole request from the first byte sent to the last one read (None: no bound); a stream
+    of events has no such bound. A call that is `unbounded` has neither of the latter two: it is the one that
+    paints, and how long an image may take is the session's business.
 
     Every method raises a `limner.errors.BackendError`: `Unavailable` where the server cannot be reached
     or the connection breaks, `AnswerTooLarge`, or what the answer's status says (see `http_errors`).
@@ -72,24 +60,25 @@ class HttpClient:
         timeout_ms: int | None = 600_000,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        url = _checked(base_url)
+        sent = checked_headers(headers or {})
+        secrets = tuple(secrets)
+        url = _checked(base_url, Secrets(others=secrets))
         if auth is None and url.userinfo:
             auth = (url.username, url.password)
-        self._secrets = _secrets(headers or {}, auth, secrets)
+        self._secrets = Secrets(headers, auth, secrets)
         # The path ends in "/", so that joining a relative path keeps all of it.
-        self.base_url = str(url.copy_with(userinfo=b"", query=None, fragment=None)).rstrip("/") + "/"
-        self._headers = _header_values(headers or {})
+        self._base_url = str(url.copy_with(userinfo=b"", query=None, fragment=None)).rstrip("/") + "/"
+        self.address = self._where(httpx.URL(self._base_url))
+        """The server's address, fit for a message. It ends in a slash."""
+        self._headers = sent
         self._auth = httpx.BasicAuth(*auth) if auth else None
         self._max_bytes = max_bytes
         self._timeout_ms = timeout_ms
+        self._connect_timeout_ms = connect_timeout_ms
         self._client = httpx.AsyncClient(
             # Compressed answers could be small on the wire and endless in memory; none are asked for.
             headers={"accept-encoding": "identity", "user-agent": "limner"},
-            timeout=httpx.Timeout(
-                read_timeout_ms / 1000 if read_timeout_ms is not None else None,
-                connect=connect_timeout_ms / 1000,
-                pool=None,
-            ),
+            timeout=self._timeouts(read_timeout_ms),
             # How many requests run at once is decided by the workflows' one global limit, not here.
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=8),
             transport=transport,
@@ -98,20 +87,23 @@ class HttpClient:
 
     def __repr__(self) -> str:
         """The address only: headers and credentials stay out."""
-        return f"HttpClient({self.base_url!r})"
+        return f"HttpClient({self.address!r})"
 
     async def get_json(self, path: str, *, max_bytes: int | None = None) -> object:
         """GET `path` and parse the answer as JSON."""
         return await self._json("GET", path, None, max_bytes)
 
-    async def post_json(self, path: str, body: Mapping[str, Any], *, max_bytes: int | None = None) -> object:
+    async def post_json(
+        self, path: str, body: Mapping[str, Any], *, max_bytes: int | None = None, unbounded: bool = False
+    ) -> object:
         """POST `body` as JSON to `path` and parse the answer as JSON."""
-        return await self._json("POST", path, body, max_bytes)
+        return await self._json("POST", path, body, max_bytes, unbounded=unbounded)
 
     async def post(self, path: str, body: Mapping[str, Any]) -> None:
         """POST `body` as JSON to `path`. Only the status of the answer counts, its body is not read."""
-        with self._time_limit(path):
-            async with self._open("POST", self._url(path), body):
+        url = self._url(path)
+        with self._time_limit(self._where(url)):
+            async with self._open("POST", url, body):
                 pass
 
     async def get_bytes(self, url: str, *, max_bytes: int | None = None) -> bytes:
@@ -119,46 +111,64 @@ class HttpClient:
 
         The headers and credentials of this client go along to its own server only.
         """
-        with self._time_limit(url):
-            async with self._open_file(self._url(url)) as answer:
+        file = self._url(url)
+        with self._time_limit(self._where(file)):
+            async with self._open_file(file) as answer:
                 return await answer.read(max_bytes or self._max_bytes)
 
     async def fetch(
-        self, method: str, path: str, body: object = None, *, max_bytes: int | None = None, shown: str = ""
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        max_bytes: int | None = None,
+        shown: str = "",
+        unbounded: bool = False,
     ) -> Fetched:
         """Ask for `path` and read whatever comes; only a GET follows redirects, up to 5.
 
-        `body` goes along as JSON unless it is None. `shown` stands for the path in messages, for a path that
-        says too much.
+        `body` goes along as JSON unless it is None. `shown` stands for the address in messages and in the
+        client library's log, for one that says too much; it may be relative to the server.
         """
-        with self._time_limit(shown or path):
-            url = self._url(path)
-            where = _shown(self._url(shown)) if shown else _shown(url)
+        url = self._url(path)
+        where = self._where(url)
+        if shown:
+            where = shown if "://" in shown else f"{self.address}{shown}"
+        with self._time_limit(where, unbounded=unbounded):
             opened = (
-                self._open_file(url, where)
+                self._open_file(url, where, unbounded=unbounded)
                 if method == "GET" and body is None
-                else self._open(method, url, body, where=where)
+                else self._open(method, url, body, where=where, unbounded=unbounded)
             )
             async with opened as answer:
                 data = await answer.read(max_bytes or self._max_bytes)
                 return Fetched(answer.where, answer.media_type, data)
 
+    async def json_in(self, answer: Fetched) -> object:
+        """The answer's body as JSON. Raises `BackendError` where it is none."""
+        try:
+            return await parse_json(answer.where, answer.data)
+        except BackendError as error:
+            raise error.in_words(self.without_secrets(str(error))) from error.__cause__
+
     async def delete(self, path: str) -> None:
         """DELETE `path`; what the server has to say about it is not read."""
-        with self._time_limit(path):
-            async with self._open("DELETE", self._url(path), None):
+        url = self._url(path)
+        with self._time_limit(self._where(url)):
+            async with self._open("DELETE", url, None):
                 pass
 
     def without_secrets(self, words: str) -> str:
-        """`words` of the server with the keys of this client taken out."""
-        for secret in self._secrets:
-            words = words.replace(secret, "***")
-        return words
+        """`words` with the keys of this client taken out."""
+        return self._secrets.taken_out_of(words)
 
     @asynccontextmanager
-    async def stream(self, path: str, body: Mapping[str, Any]) -> AsyncIterator[Answer]:
+    async def stream(
+        self, path: str, body: Mapping[str, Any], *, unbounded: bool = False
+    ) -> AsyncIterator[Answer]:
         """POST `body` as JSON and hand out the answer before its body has come."""
-        async with self._open("POST", self._url(path), body) as answer:
+        async with self._open("POST", self._url(path), body, unbounded=unbounded) as answer:
             yield answer
 
     @asynccontextmanager
@@ -183,21 +193,31 @@ class HttpClient:
         await self._client.aclose()
 
     async def _json(
-        self, method: str, path: str, body: Mapping[str, Any] | None, max_bytes: int | None
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None,
+        max_bytes: int | None,
+        *,
+        unbounded: bool = False,
     ) -> object:
-        with self._time_limit(path):
-            async with self._open(method, self._url(path), body) as answer:
+        url = self._url(path)
+        with self._time_limit(self._where(url), unbounded=unbounded):
+            async with self._open(method, url, body, unbounded=unbounded) as answer:
                 return await answer.json(max_bytes or self._max_bytes)
 
     @asynccontextmanager
-    async def _open_file(self, url: httpx.URL, where: str = "") -> AsyncIterator[Answer]:
+    async def _open_file(
+        self, url: httpx.URL, where: str = "", *, unbounded: bool = False
+    ) -> AsyncIterator[Answer]:
         for _ in range(5):
-            async with self._open("GET", url, None, follow=True, where=where) as answer:
+            opened = self._open("GET", url, None, follow=True, where=where, unbounded=unbounded)
+            async with opened as answer:
                 if answer.redirect is None:
                     yield answer
                     return
                 url = url.join(answer.redirect)
-        raise BackendError(f"{where or _shown(url)} redirects in circles")
+        raise BackendError(f"{where or self._where(url)} redirects in circles")
 
     @asynccontextmanager
     async def _open(
@@ -209,20 +229,27 @@ class HttpClient:
         follow: bool = False,
         where: str = "",
         upgrade: Mapping[str, str] | None = None,
+        unbounded: bool = False,
     ) -> AsyncIterator[Answer]:
-        where = where or _shown(url)
+        where = where or self._where(url)
         if url.scheme not in ("http", "https") or not url.host:
             raise BackendError(f"will not fetch {where}: not an http or https address")
-        ours = _origin(url) == _origin(httpx.URL(self.base_url))
+        ours = _origin(url) == _origin(httpx.URL(self._base_url))
         # A lone surrogate is no character and cannot be sent; it becomes a question mark.
         content = b"" if body is None else json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
         headers = dict(self._headers) if ours else {}
         headers |= upgrade or {}
         if body is not None:
             headers["content-type"] = "application/json"
-        request = self._client.build_request(method, url, headers=headers, content=content or None)
+        request = self._client.build_request(
+            method,
+            url,
+            headers=headers,
+            content=content or None,
+            timeout=self._timeouts(None) if unbounded else httpx.USE_CLIENT_DEFAULT,
+        )
         request.stream = _Content(content)
-        request.url = _Logged(request.url)
+        request.url = _Logged(request.url, where)
         with self._translated(where):
             response = await self._client.send(request, stream=True, auth=self._auth if ours else None)
         answer = Answer(response, where, self)
@@ -242,38 +269,50 @@ class HttpClient:
     async def _refusal(self, answer: Answer, response: httpx.Response, max_bytes: int) -> BackendError:
         beginning = await answer.beginning(max_bytes)
         error = error_from_answer(answer.where, response.status_code, response.headers, beginning)
-        return type(error)(self.without_secrets(str(error)), retry_after_ms=error.retry_after_ms)
+        return error.in_words(self.without_secrets(str(error)))
+
+    def _timeouts(self, read_timeout_ms: int | None) -> httpx.Timeout:
+        silence_s = None if read_timeout_ms is None else read_timeout_ms / 1000
+        return httpx.Timeout(silence_s, connect=self._connect_timeout_ms / 1000, pool=None)
 
     def _url(self, path: str) -> httpx.URL:
         try:
-            return httpx.URL(self.base_url).join(path)
+            return httpx.URL(self._base_url).join(path)
         except (httpx.InvalidURL, ValueError, UnicodeError) as error:
-            raise BackendError(f"cannot use the address {path[:200]!r}: {error}") from error
+            # Not with the library's error below it, which may show the address.
+            told = self.without_secrets(f"cannot use the address {path[:200]!r}: {error}")
+            raise BackendError(told) from None
+
+    def _where(self, url: httpx.URL) -> str:
+        """An address for a message: no user, no password, no query, and no key in its path."""
+        bare = str(url.copy_with(scheme="", userinfo=b"", query=None, fragment=None))
+        # The scheme stays, whatever is secret: the client library takes what is logged for an address.
+        where = f"{url.scheme}:{self.without_secrets(bare)}" if url.scheme else self.without_secrets(bare)
+        return where if len(where) <= 200 else f"{where[:199]}…"
 
     @contextmanager
-    def _time_limit(self, path: str) -> Iterator[None]:
-        limit_ms = self._timeout_ms
+    def _time_limit(self, where: str, *, unbounded: bool = False) -> Iterator[None]:
+        limit_ms = None if unbounded else self._timeout_ms
         with anyio.move_on_after(None if limit_ms is None else limit_ms / 1000) as scope:
             yield
         if scope.cancelled_caught:
-            where = _shown(self._url(path))
             raise Unavailable(f"{where} did not finish its answer within {(limit_ms or 0) / 1000:g} s")
 
     @contextmanager
-    def _translated(self, where: str) -> Iterator[None]:
-        """Turn the client library's errors into ours, one line each."""
+    def _translated(self, where: str, status: int | None = None) -> Iterator[None]:
+        """Turn the client library's errors into ours, one line each. `status`: that of an answer begun."""
         try:
             yield
         except httpx.ConnectTimeout as error:
             raise Unavailable(f"cannot reach {where}: no connection in time") from error
         except httpx.TimeoutException as error:
-            raise Unavailable(f"{where} fell silent") from error
+            raise Unavailable(f"{where} fell silent", status=status) from error
         except httpx.ConnectError as error:
             raise Unavailable(f"cannot reach {where}: {reason_of(error)}") from error
         except httpx.TransportError as error:
-            raise Unavailable(f"{where} cut the connection: {reason_of(error)}") from error
+            raise Unavailable(f"{where} cut the connection: {reason_of(error)}", status=status) from error
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
-            raise BackendError(f"{where}: {reason_of(error)}") from error
+            raise BackendError(f"{where}: {reason_of(error)}", status=status) from error
 
 
 class Answer:
@@ -296,7 +335,7 @@ class Answer:
             body = self._response.aiter_bytes()
             assert isinstance(body, AsyncGenerator), "httpx's aiter_bytes is a generator"  # noqa: S101 - see above
             self._body = body
-        with self._client._translated(self.where):
+        with self._client._translated(self.where, self._response.status_code):
             return await anext(self._body, None)
 
     async def read(self, max_bytes: int) -> bytes:
@@ -313,7 +352,9 @@ class Answer:
 
     async def json(self, max_bytes: int, already: bytes = b"") -> object:
         """The whole body as JSON; `already` are bytes of it that were read before."""
-        return await _parse_json(self.where, already + await self.read(max_bytes))
+        return await self._client.json_in(
+            Fetched(self.where, self.media_type, already + await self.read(max_bytes))
+        )
 
     async def beginning(self, size: int) -> bytes:
         """Some bytes from the beginning of the body, about `size` at most, and none where it breaks off."""
@@ -380,60 +421,28 @@ class _Content(httpx.AsyncByteStream):
 
 
 class _Logged(httpx.URL):
-    """An address as the client library writes it into its log: without the query, where keys tend to be."""
+    """An address as the client library writes it into its log: as it is shown in messages."""
+
+    def __init__(self, url: httpx.URL, shown: str) -> None:
+        super().__init__(url)
+        self._shown = shown
 
     def __str__(self) -> str:
-        return _shown(self)
+        return self._shown
 
 
-async def _parse_json(where: str, body: bytes) -> object:
-    if len(body) <= _PARSE_IN_PLACE_BYTES:
-        return _parsed(where, body)
-    return await anyio.to_thread.run_sync(_parsed, where, body)
-
-
-def _parsed(where: str, body: bytes) -> object:
+def _checked(base_url: str, secrets: Secrets) -> httpx.URL:
+    address = base_url.strip()
+    # What is no address may be a key that was put into its place.
+    shown = f": {secrets.taken_out_of(shown_address(address))!r}" if "://" in address else ""
     try:
-        parsed: object = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise BackendError(f"{where} answered without usable JSON: {describe(body)}") from error
-    return parsed
-
-
-def _checked(base_url: str) -> httpx.URL:
-    try:
-        url = httpx.URL(base_url.strip())
-    except (httpx.InvalidURL, ValueError, UnicodeError) as error:
-        raise InvalidSetting(f"not a usable address: {base_url[:200]!r} ({error})") from error
-    if url.scheme not in ("http", "https") or not url.host or any(ch.isspace() for ch in base_url.strip()):
-        raise InvalidSetting(f"not an http or https address: {base_url[:200]!r}")
+        url = httpx.URL(address)
+    except (httpx.InvalidURL, ValueError, UnicodeError):
+        # Not with the library's reason: it quotes what it takes for the port, which may be a password.
+        raise InvalidSetting(f"not a usable address{shown}") from None
+    if url.scheme not in ("http", "https") or not url.host or any(ch.isspace() for ch in address):
+        raise InvalidSetting(f"not an http or https address{shown or ' (it has no http:// before it)'}")
     return url
-
-
-def _header_values(headers: Mapping[str, str]) -> dict[str, str]:
-    for name, value in headers.items():
-        # The value may be a key, so the message must not show it.
-        if not value.isascii() or not value.isprintable():
-            raise InvalidSetting(f"the value of the header {name} has characters that HTTP does not allow")
-    return dict(headers)
-
-
-def _secrets(
-    headers: Mapping[str, str], auth: tuple[str, str] | None, others: Iterable[str]
-) -> tuple[str, ...]:
-    """What a server might echo in an error and nobody else shall read."""
-    found = {*others, *((auth[1],) if auth else ())}
-    for value in headers.values():
-        # "Bearer KEY": the key is secret also without the word before it.
-        found |= {value, value.rpartition(" ")[2]}
-    # Replacing a word of one or two letters would garble every message, and it protects nothing.
-    return tuple(sorted((secret for secret in found if len(secret) >= 4), key=len, reverse=True))
-
-
-def _shown(url: httpx.URL) -> str:
-    """An address for a message: no user, no password, no query, where keys tend to be."""
-    shown = str(url.copy_with(userinfo=b"", query=None, fragment=None))
-    return shown if len(shown) <= 200 else f"{shown[:199]}…"
 
 
 def _origin(url: httpx.URL) -> tuple[str, str, int | None]:

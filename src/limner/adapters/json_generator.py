@@ -13,8 +13,9 @@ from urllib.parse import parse_qsl, quote, urlsplit
 
 from jsonpath import JSONPath, JSONPathEnvironment, JSONPathError
 
-from limner.adapters.http import Fetched, HttpClient
+from limner.adapters.http import HttpClient
 from limner.adapters.http_errors import typed_error, words_from_json
+from limner.adapters.http_parts import Fetched
 from limner.adapters.image_text import image_from_text
 from limner.adapters.json_template import (
     Value,
@@ -24,6 +25,7 @@ from limner.adapters.json_template import (
     places_in,
     places_in_address,
 )
+from limner.adapters.options import check_json, checked
 from limner.adapters.sniffing import describe
 from limner.errors import BackendError, BadRequest, InvalidSetting, NoImage
 from limner.states.values import check_whole_number
@@ -57,6 +59,7 @@ class JSONGenerator:
 
     capabilities = Capabilities()
 
+    @checked
     def __init__(
         self,
         url: str,
@@ -75,6 +78,7 @@ class JSONGenerator:
             raise InvalidSetting(f"method must be one of {', '.join(_METHODS)}, but is {method[:20]!r}")
         if self._method == "GET" and body is not None:
             raise InvalidSetting("a GET has no body; put the places into the url")
+        check_json("body", body)
         self._url, self._body = url.strip(), body
         self._values: dict[str, Value] = {"negative_prompt": negative_prompt}
         for name, value in (("width", width), ("height", height)):
@@ -90,7 +94,7 @@ class JSONGenerator:
             headers=headers,
             secrets=(*secrets, *(value for value in in_query if not places_in_address(value))),
         )
-        self._where = self._client.base_url.rstrip("/")
+        self._where = self._client.address.rstrip("/")
 
     def __repr__(self) -> str:
         """The address only, without its query."""
@@ -112,7 +116,7 @@ class JSONGenerator:
         url = filled_address(self._url, values)
         if len(url) > _LONGEST_ADDRESS:
             raise BadRequest(f"the prompt makes an address of {len(url)} characters; use a body for it")
-        answer = await self._client.fetch(self._method, url, body, shown=self._where)
+        answer = await self._client.fetch(self._method, url, body, shown=self._where, unbounded=True)
         if answer.media_type.startswith("image/") or answer.media_type == "application/octet-stream":
             if not answer.data:
                 raise NoImage(f"{answer.where} answered with an empty image")
@@ -137,7 +141,7 @@ class JSONGenerator:
         if self._image is None:
             what = describe(answer.data)
             raise self._quiet(NoImage(f"{answer.where} did not answer with an image ({what}); give its path"))
-        told = await answer.json()
+        told = await self._client.json_in(answer)
         found = self._at(self._image, told)
         if found is not _NOTHING:
             return found
@@ -154,12 +158,12 @@ class JSONGenerator:
             match = path.match(told)
         except (JSONPathError, RecursionError) as error:
             raise BackendError(
-                f"{self._where} answered with JSON that {path} cannot be looked up in"
+                f"{self._where} answered with JSON that {path} cannot be looked up in", status=200
             ) from error
         return _NOTHING if match is None else match.obj
 
     def _quiet(self, error: BackendError) -> BackendError:
-        return type(error)(self._client.without_secrets(str(error)), retry_after_ms=error.retry_after_ms)
+        return error.in_words(self._client.without_secrets(str(error)))
 
 
 def json_generator_from_file(

@@ -12,6 +12,7 @@ from limner.adapters.http import MAX_ANSWER_BYTES, Answer
 from limner.adapters.http_errors import typed_error, words_from_json
 from limner.adapters.image_text import image_from_text
 from limner.adapters.openai_api import openai_client
+from limner.adapters.options import checked
 from limner.adapters.sniffing import describe, one_line
 from limner.adapters.sse import EventParser, ServerSentEvent
 from limner.errors import (
@@ -51,6 +52,7 @@ class OpenAIImagesGenerator:
     An image that comes as an address is fetched; the key goes along only to the server's own host.
     """
 
+    @checked
     def __init__(
         self,
         base_url: str,
@@ -79,7 +81,7 @@ class OpenAIImagesGenerator:
         if background == "transparent" and output_format == "jpeg":
             raise InvalidSetting("background='transparent' needs output_format='png' or 'webp', not 'jpeg'")
         self._client = openai_client(base_url, api_key)
-        self._where = f"{self._client.base_url}{_PATH}"
+        self._where = f"{self._client.address}{_PATH}"
         settings = {
             "size": size,
             "quality": quality,
@@ -101,7 +103,7 @@ class OpenAIImagesGenerator:
 
     def __repr__(self) -> str:
         """The address and the model, never the key."""
-        return f"OpenAIImagesGenerator({self._client.base_url!r}, model={self._options['model']!r})"
+        return f"OpenAIImagesGenerator({self._client.address!r}, model={self._options['model']!r})"
 
     async def generate(self, request: GenerationRequest, report: ProgressCallback) -> bytes:
         """Ask for one image and wait for it, reporting the partial ones.
@@ -120,7 +122,7 @@ class OpenAIImagesGenerator:
                     raise
                 # Not a second attempt: the server has not begun one.
                 self._partial_images = 0
-        return await self._image(self._first_image(await self._client.post_json(_PATH, body)))
+        return await self._image(self._first_image(await self._client.post_json(_PATH, body, unbounded=True)))
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -128,7 +130,7 @@ class OpenAIImagesGenerator:
 
     async def _streamed(self, body: dict[str, Any], report: ProgressCallback) -> bytes:
         streaming = {**body, "stream": True, "partial_images": self._partial_images}
-        async with self._client.stream(_PATH, streaming) as answer:
+        async with self._client.stream(_PATH, streaming, unbounded=True) as answer:
             item = await self._last_event(answer, report)
         return await self._image(item)
 
@@ -152,7 +154,9 @@ class OpenAIImagesGenerator:
                 if first in b"{[":
                     return self._first_image(await answer.json(MAX_ANSWER_BYTES, already=chunk))
                 if first not in b"deir:":  # data, event, id, retry, or a comment
-                    raise BackendError(self._told("answered with no stream of events", describe(chunk)))
+                    raise BackendError(
+                        self._told("answered with no stream of events", describe(chunk)), status=200
+                    )
                 parser = EventParser(MAX_ANSWER_BYTES)
             for event in parser.feed(chunk):
                 finished = await self._take(event, report)
@@ -162,7 +166,7 @@ class OpenAIImagesGenerator:
             finished = await self._take(event, report, cut_off=True)
             if finished is not None:
                 return finished
-        raise Unavailable(f"{self._where} ended the stream before the image was complete")
+        raise Unavailable(f"{self._where} ended the stream before the image was complete", status=200)
 
     async def _take(
         self, event: ServerSentEvent, report: ProgressCallback, *, cut_off: bool = False
@@ -175,10 +179,12 @@ class OpenAIImagesGenerator:
             parsed = await _parsed(data)
         except (ValueError, RecursionError) as error:
             if cut_off:
-                raise Unavailable(f"{self._where} ended the stream in the middle of an event") from error
-            raise BackendError(self._told("streams broken JSON", data)) from error
+                raise Unavailable(
+                    f"{self._where} ended the stream in the middle of an event", status=200
+                ) from error
+            raise BackendError(self._told("streams broken JSON", data), status=200) from error
         if not isinstance(parsed, dict):
-            raise BackendError(self._told("streams something unexpected", data))
+            raise BackendError(self._told("streams something unexpected", data), status=200)
         kind = str(parsed.get("type") or event.event)
         if parsed.get("error") or kind == "error" or kind.endswith(".failed"):
             raise self._error_in(parsed)

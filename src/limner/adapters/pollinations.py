@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from limner.adapters.http import Fetched, HttpClient
+from limner.adapters.http import HttpClient
 from limner.adapters.http_errors import typed_error, words_from_json
+from limner.adapters.http_parts import Fetched
+from limner.adapters.options import checked
 from limner.adapters.sniffing import describe
 from limner.errors import BackendError, BadRequest, NoImage, NotAnImage
 from limner.states.values import check_whole_number
@@ -35,6 +37,7 @@ class PollinationsGenerator:
 
     capabilities = Capabilities()
 
+    @checked
     def __init__(
         self,
         base_url: str | None = None,
@@ -64,7 +67,7 @@ class PollinationsGenerator:
 
     def __repr__(self) -> str:
         """The address only, never the key."""
-        return f"PollinationsGenerator({self._client.base_url!r})"
+        return f"PollinationsGenerator({self._client.address!r})"
 
     async def generate(
         self,
@@ -76,7 +79,7 @@ class PollinationsGenerator:
         Raises `NoBalance`, `Moderated` and every other `BackendError`; `BadRequest` for a prompt that is too
         long for an address.
         """
-        answer = await self._client.fetch("GET", self._path(request), shown="...")
+        answer = await self._client.fetch("GET", self._path(request), shown="...", unbounded=True)
         if answer.media_type.startswith("image/") or answer.media_type == "application/octet-stream":
             if not answer.data:
                 raise NoImage(f"{answer.where} answered with an empty image")
@@ -94,7 +97,7 @@ class PollinationsGenerator:
         options = {**self._options, **own, "seed": request.seed & _LARGEST_SEED}
         query = urlencode({name: value for name, value in options.items() if value is not None})
         path = f"{quote(prompt, safe='', errors='replace')}?{query}"
-        if len(self._client.base_url) + len(path) > _LONGEST_ADDRESS:
+        if len(self._client.address) + len(path) > _LONGEST_ADDRESS:
             raise BadRequest(
                 f"the prompt is too long for an address ({len(path)} characters with its percent signs, "
                 f"and {_LONGEST_ADDRESS} are taken); openai={POLLINATIONS_URL} sends it another way"
@@ -104,9 +107,11 @@ class PollinationsGenerator:
 
     async def _without_image(self, answer: Fetched) -> BackendError:
         if answer.media_type == "application/json":
-            error = typed_error(f"{answer.where} reports an error", words_from_json(await answer.json()))
+            error = typed_error(
+                f"{answer.where} reports an error", words_from_json(await self._client.json_in(answer))
+            )
         elif answer.data:
             error = NotAnImage(f"{answer.where} answered without an image: {describe(answer.data)}")
         else:
             error = NoImage(f"{answer.where} answered without an image")
-        return type(error)(self._client.without_secrets(str(error)), retry_after_ms=error.retry_after_ms)
+        return error.in_words(self._client.without_secrets(str(error)))

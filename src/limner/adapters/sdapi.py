@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import re
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import anyio
 
 from limner.adapters.http import HttpClient
 from limner.adapters.image_text import image_from_text
+from limner.adapters.options import check_json, checked
 from limner.adapters.sdapi_progress import ProgressWatch, SdapiProgress
-from limner.errors import BackendError, BadRequest, InvalidSetting, NoImage, NotAnImage
+from limner.errors import BackendError, BadRequest, InvalidSetting, NoImage, NotAnImage, Unavailable
 from limner.states.values import check_whole_number
 from limner.workflows.ports import Capabilities, GenerationRequest, ProgressCallback
 
 _TXT2IMG = "sdapi/v1/txt2img"
 _INTERRUPT = "sdapi/v1/interrupt"
 
-# How long a cancelled call may take to tell the server.
-_CANCEL_TIME_S = 3
+# How long a call that is cancelled or has failed may take to tell the server.
+_STOP_TIME_S = 3
 # KoboldCpp keeps a seed in 32 bits with a sign, and takes a negative one for a wish for chance.
 _SEED_BITS = 0x7FFF_FFFF
 
@@ -44,13 +45,15 @@ class SdapiGenerator:
     of other work. A server that knows no such ids tells only of whatever it is doing at present (see
     `sdapi_progress`); then progress is reported while this generator has one call under way, no more.
 
-    Cancelling interrupts the server if it says that our task is the one it is working on. A task that
+    Cancelling interrupts the server if it says that our task is the one it is working on, and so does a call
+    that ends in `Unavailable`, because the next attempt would wait behind it. A task that
     still waits in its queue cannot be taken out of it: the server has no such call. Where tasks have no ids
     nothing is interrupted, since the work could be anybody's.
     """
 
     capabilities = Capabilities(progress=True, preview=True, cancel=True)
 
+    @checked
     def __init__(
         self,
         base_url: str,
@@ -74,10 +77,6 @@ class SdapiGenerator:
             if value is not None:
                 check_whole_number(name, value, 1)
         check_whole_number("poll_interval_ms", poll_interval_ms, 0)
-        if cfg_scale is not None and not isinstance(cfg_scale, (int, float)):
-            raise InvalidSetting(f"cfg_scale must be a number, not {cfg_scale!r:.60}")
-        if isinstance(styles, str):
-            raise InvalidSetting(f"styles must be a list of names, not {styles!r:.60}")
         settings = {
             **whole,
             "negative_prompt": negative_prompt,
@@ -100,7 +99,12 @@ class SdapiGenerator:
 
     def __repr__(self) -> str:
         """The address only."""
-        return f"SdapiGenerator({self._client.base_url!r})"
+        return f"SdapiGenerator({self._client.address!r})"
+
+    @property
+    def findings(self) -> str:
+        """What the server has shown itself to be able to, as far as images were waited for."""
+        return self._progress.findings
 
     async def generate(self, request: GenerationRequest, report: ProgressCallback) -> bytes:
         """Paint one image; report its progress and the server's live preview meanwhile.
@@ -122,11 +126,13 @@ class SdapiGenerator:
                     failure = error
                 group.cancel_scope.cancel()
         except anyio.get_cancelled_exc_class():
-            with anyio.move_on_after(_CANCEL_TIME_S, shield=True):
-                await self._interrupt(task)
+            await self._stop(task)
             raise
         finally:
             self._under_way -= 1
+        if isinstance(failure, Unavailable):
+            # The server may be at work on it all the same, and the next attempt would wait behind it.
+            await self._stop(task)
         if failure is not None:
             raise failure
         return await self._image(answer)
@@ -148,14 +154,14 @@ class SdapiGenerator:
             "force_task_id": task,
         }
         try:
-            return await self._client.post_json(_TXT2IMG, body)
+            return await self._client.post_json(_TXT2IMG, body, unbounded=True)
         except BadRequest as error:
             if "answered 404: Not Found" in str(error):
-                raise BadRequest(f"{error} (was the server started with --api?)") from error
+                raise error.in_words(f"{error} (was the server started with --api?)") from error
             raise
 
     async def _image(self, answer: object) -> bytes:
-        where = f"{self._client.base_url}{_TXT2IMG}"
+        where = f"{self._client.address}{_TXT2IMG}"
         if not isinstance(answer, dict):
             raise NotAnImage(f"{where} answered with JSON that is no image")
         images = answer.get("images")
@@ -170,14 +176,12 @@ class SdapiGenerator:
             await anyio.sleep(self._poll_interval_ms / 1000)
             await watch.look(alone=self._under_way == 1)
 
-    async def _interrupt(self, task: str) -> None:
+    async def _stop(self, task: str) -> None:
         """Stop the server's work if it is ours. It has one at a time, and interrupting names none."""
-        try:
+        # Whoever gave up wants to go on; failing this the server finishes an image that nobody takes.
+        with anyio.move_on_after(_STOP_TIME_S, shield=True), suppress(BackendError):
             if await self._progress.works_on(task):
                 await self._client.post_json(_INTERRUPT, {})
-        except BackendError:
-            # Whoever cancelled wants to go on; the server finishes an image that nobody takes.
-            return
 
 
 def _merged(
@@ -195,8 +199,5 @@ def _merged(
     merged = {**options, **given}
     if others or overridden:
         merged["override_settings"] = {**others, **overridden}
-    try:
-        json.dumps(merged)
-    except (TypeError, ValueError) as error:
-        raise InvalidSetting(f"options cannot be written as JSON: {error}") from error
+    check_json("options", merged)
     return merged

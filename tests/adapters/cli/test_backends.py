@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from base64 import b64encode
 
 import pytest
 from PIL import Image
 
 from limner.adapters.factory import BACKENDS
+from tests.adapters.servers.horde import HordeServer
 from tests.adapters.servers.sdapi import SdapiServer
 from tests.support import png
 
@@ -56,7 +58,9 @@ def test_a_trial_has_one_picture_made_and_says_what_it_found(run, tmp_path):
     assert result.exit_code == 0, result.stderr
     found = answers(result)
     assert (found["reachable"], found["authorised"]) == ("yes", "yes")
-    assert found["can do"] == "progress, preview, cancel"
+    assert found["claims"] == "progress, preview, cancel"
+    assert re.fullmatch(r"[1-9]\d* reports of progress, [1-9]\d* previews", found["seen"])
+    assert "server" not in found
     assert found["picture"].startswith("120 × 80, image/")
     assert found["kept in"] == "first.jpg"
     with Image.open(tmp_path / "first.jpg") as image:
@@ -75,12 +79,27 @@ def test_a_server_that_is_not_there_is_told_apart_from_one_that_refuses(run, web
     result = run("backends", "test", f"sdapi={NOBODY}")
     assert result.exit_code == 3
     assert (answers(result)["reachable"], answers(result)["authorised"]) == ("no", "not known")
+    assert answers(result)["seen"] == "0 reports of progress, 0 previews"
+    assert answers(result)["claims"] == "progress, preview, cancel"
     assert result.stderr.startswith(f"limner: cannot reach {NOBODY}")
     web.answer_json("/sdapi/v1/txt2img", {"detail": "Not authenticated"}, status=401)
     result = run("backends", "test", web.url, "--json")
     assert result.exit_code == 3
     trial = json.loads(result.stdout)
     assert (trial["reachable"], trial["authorised"], trial["error"]["kind"]) == (True, False, "auth")
+
+
+def test_what_was_found_out_of_the_server_is_told_apart_from_what_is_claimed(run, web):
+    server = SdapiServer(web, b64encode(png()).decode(), "SD.Next")
+    server.previews = [None, None]
+    arguments = ("backends", "test", web.url, "--set", "poll_interval_ms=0")
+    found = answers(run(*arguments))
+    assert found["claims"] == "progress, preview, cancel"
+    assert found["seen"].endswith(" reports of progress, 0 previews")
+    assert found["server"] == "tells only of whatever it is doing, and is not told to stop"
+    server = SdapiServer(web, b64encode(png()).decode())
+    server.previews = [None, None]
+    assert json.loads(run(*arguments, "--json").stdout)["findings"].startswith("tells of our image by its id")
 
 
 def test_an_answer_that_is_no_picture_is_told(run, web):
@@ -104,3 +123,16 @@ def test_the_environment_chooses_who_paints(run, story, monkeypatch):
     assert result.exit_code == 3
     assert f"cannot reach {NOBODY}" in result.stderr
     assert run("illustrate", story, "-g", "sketch", "--set", "steps=1").exit_code == 0
+
+
+def test_several_models_are_named_with_commas(run, web, story):
+    HordeServer(web, b64encode(png()).decode())
+    for options in (
+        ["backends", "test", f"horde={web.url}", "--set", "model=A, B"],
+        ["illustrate", story, "-g", f"horde={web.url}", "--image-model", "A,B", "--attempts", "1"],
+    ):
+        web.received.clear()
+        run(*options, "--set", "poll_interval_ms=0", "--set", "submit_interval_ms=0")
+        asked = [received.json for received in web.received if received.path.endswith("/generate/async")]
+        assert asked
+        assert all(body["models"] == ["A", "B"] for body in asked)

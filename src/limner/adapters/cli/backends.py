@@ -46,15 +46,19 @@ def set_option(command: Function) -> Function:
     )(command)
 
 
-def options_from(spec: str, given: Sequence[str], besides: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def options_from(
+    spec: str, given: Sequence[str], besides: Mapping[str, str | None] | None = None
+) -> dict[str, Any]:
     """The options of the generator that `spec` names: those of `--set`, and what was given `besides`.
 
     Raises `BadInput`, `InvalidSetting`.
     """
-    besides = {name: value for name, value in (besides or {}).items() if value is not None}
-    if not given:
-        return besides
     known = backend_of(spec)[0].options
+    besides = {
+        name: known[name].value_of(value) if name in known else value
+        for name, value in (besides or {}).items()
+        if value is not None
+    }
     options: dict[str, Any] = {}
     for each in given:
         name, equals, text = each.partition("=")
@@ -201,21 +205,20 @@ async def _try_and_close(generator: Generator, name: str, prompt: str, time_limi
 
 def _tell(console: Console, trial: Trial, output: Path | None) -> None:
     answers = {True: "yes", False: "no", None: "not known"}
-    can = [name for name, value in asdict(trial.capabilities).items() if value]
-    seen = (
-        f"{trial.reports} reports, {trial.previews} previews" if trial.reports or trial.previews else "none"
-    )
+    claims = [name for name, value in asdict(trial.capabilities).items() if value]
     image = trial.image
     rows = {
         "reachable": answers[trial.reachable],
         "authorised": answers[trial.authorised],
-        "can do": ", ".join(can) or "images only",
-        "progress": seen if trial.reports or trial.previews else "none",
+        "seen": f"{trial.reports} reports of progress, {trial.previews} previews",
+        "claims": ", ".join(claims) or "images only",
         "picture": "none"
         if image is None
         else f"{image.width} × {image.height}, {image.media_type}, {len(image.data) / 1000:,.0f} kB",
         "took": f"{trial.seconds:.1f} s",
     }
+    if trial.findings:
+        rows["server"] = trial.findings
     if trial.job_ids:
         rows["job"] = one_line(", ".join(trial.job_ids), 200)
     if output is not None and image is not None:
@@ -238,6 +241,7 @@ def _trial_as_json(trial: Trial) -> dict[str, Any]:
         "progress_reports": trial.reports,
         "previews": trial.previews,
         "job_ids": trial.job_ids,
+        "findings": trial.findings,
         "seconds": round(trial.seconds, 3),
         "image": None
         if image is None

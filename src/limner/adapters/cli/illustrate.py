@@ -28,6 +28,7 @@ from limner.adapters.journal_memory import MemoryJournal
 from limner.adapters.limner import Limner
 from limner.adapters.message_memory import MemoryMessageStore
 from limner.adapters.openai_chat import stream_chat
+from limner.adapters.redaction import shown_address
 from limner.errors import StorageError
 from limner.text import (
     DEFAULT_PATTERNS,
@@ -251,10 +252,8 @@ def _refuse_contradictions(settings: Settings) -> None:
         settings.output is None and settings.source == STDIN and settings.openai is None
     )
     if _BARE_ADDRESS.fullmatch(settings.generator):
-        raise BadInput(
-            f"no generator {settings.generator!r}; an address needs http:// before it: "
-            f"http://{settings.generator}"
-        )
+        bare = shown_address(settings.generator)
+        raise BadInput(f"no generator {bare!r}; an address needs http:// before it: http://{bare}")
     if settings.as_json and to_stdout:
         raise BadInput("--json needs standard output for itself; name a file for the text with -o")
     if settings.openai is None:
