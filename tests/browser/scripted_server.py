@@ -1,14 +1,15 @@
 """A server that speaks the HTTP of `Limner.asgi` and says what the test tells it to say, when it says so.
 
-It keeps the promises of the real one about events: each has an id that grows; who connects without an id gets
-everything as it stands, who brings one gets what changed since, each thing once and in its newest state; unknown
-messages are waited for.
+It keeps the promises of the real one about events: each has an id that grows; who connects without an id
+gets everything as it stands, who brings one gets what changed since, each thing once and in its newest
+state; unknown messages are waited for.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Hashable
 from dataclasses import dataclass, field
@@ -25,9 +26,9 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-import limner.adapters.web
+import limner
 
-ELEMENT = Path(limner.adapters.web.__file__).parent / "static" / "limner-message.js"
+ELEMENT = Path(limner.__file__).parent / "adapters" / "web" / "static" / "limner-message.js"
 TOKEN = "secret-of-m1"
 TAGS = [
     {"opener": '<!--img-prompt="', "closer": '"-->', "quoted": True},
@@ -66,9 +67,9 @@ class ScriptedServer:
     """Runs in a thread of its own. All methods may be called from the test's."""
 
     def __init__(self) -> None:
-        self.port = 0
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._socket.getsockname()[1]
         self._loop = asyncio.new_event_loop()
-        self._started = threading.Event()
         routes = [
             Route("/", self._page),
             Route("/limner/limner-message.js", self._element),
@@ -110,10 +111,8 @@ class ScriptedServer:
     # --- its life
 
     def start(self) -> None:
-        """Serve, on a port of the system's choice."""
+        """Serve, on a port of the system's choice. Who connects at once is only waited on."""
         self._thread.start()
-        if not self._started.wait(10):
-            raise TimeoutError("the scripted server did not start")
 
     def stop(self) -> None:
         """End every connection and the thread."""
@@ -123,16 +122,8 @@ class ScriptedServer:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        self._loop.run_until_complete(self._serve())
+        self._loop.run_until_complete(self._server.serve(sockets=[self._socket]))
         self._loop.close()
-
-    async def _serve(self) -> None:
-        serving = asyncio.create_task(self._server.serve())
-        while not self._server.started:
-            await asyncio.sleep(0.01)  # uvicorn has no way to be told
-        self.port = self._server.servers[0].sockets[0].getsockname()[1]
-        self._started.set()
-        await serving
 
     @property
     def url(self) -> str:

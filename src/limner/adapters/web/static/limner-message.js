@@ -1524,11 +1524,7 @@ class Figure {
   }
 
   #press(action, notNow) {
-    if (!action || notNow) return;
-    // The button may go with what it was for; who came by keyboard stays at the image.
-    const focused = this.#retry.getRootNode().activeElement === this.#retry;
-    action();
-    if (focused) this.#frame.focus({ preventScroll: true });
+    if (action && !notNow) action();
   }
 
   #showPicture(address, description) {
@@ -1541,7 +1537,8 @@ class Figure {
       for (const picture of old) picture.remove();
       return;
     }
-    const picture = make("img", { part: "image", className: "picture", alt: description, decoding: "async", loading: old.length ? "eager" : "lazy" });
+    const picture = make("img", { part: "image", className: "picture", alt: description, decoding: "async" });
+    picture.loading = old.length > 0 || !this.#preview.hidden ? "eager" : "lazy";
     picture.referrerPolicy = "no-referrer";
     picture.dataset.address = address;
     this.#picture = picture;
@@ -1549,15 +1546,24 @@ class Figure {
       other.ariaHidden = "true"; // it is on its way out
       other.alt = "";
     }
+    picture.classList.add("entering");
     picture.addEventListener("load", () => {
       if (this.#picture !== picture) return;
       this.#frame.classList.remove("broken");
       this.#shape(picture);
-      const leave = () => old.forEach((other) => other.remove());
-      picture.animate([{ opacity: 0 }, { opacity: 1 }], { duration: prefersStillness() ? 0 : 500, easing: "ease-out" }).finished.then(leave, leave);
+      const entered = () => {
+        for (const other of old) other.remove();
+        picture.classList.remove("entering");
+        if (this.#picture === picture && this.#view.state !== "working") this.#preview.hidden = true;
+      };
+      const duration = prefersStillness() ? 0 : 500;
+      picture.animate([{ opacity: 0 }, { opacity: 1 }], { duration, easing: "ease-out" }).finished.then(entered, entered);
     });
     picture.addEventListener("error", () => {
       if (this.#picture !== picture) return;
+      picture.classList.remove("entering");
+      for (const other of old) other.remove();
+      this.#preview.hidden = true;
       this.#frame.classList.add("broken");
       if (!this.#view.problem) this.#showProblem({ ...this.#view, problem: words.notLoaded });
     });
@@ -1572,6 +1578,8 @@ class Figure {
 
   #showPreview(address, fraction) {
     const preview = this.#preview;
+    // It stays until the finished picture has covered it.
+    if (address === null && this.#picture?.classList.contains("entering")) return;
     preview.hidden = address === null;
     if (address !== null && preview.dataset.address !== address) {
       preview.dataset.address = address;
@@ -1602,7 +1610,10 @@ class Figure {
     this.#problem.hidden = !problem;
     setText(this.#problemText, problem);
     const offered = Boolean(problem) && retry !== null;
+    // The button goes with what it was for; who came by keyboard stays at the image.
+    const focused = !offered && this.#retry.getRootNode().activeElement === this.#retry;
     this.#retry.hidden = !offered;
+    if (focused) this.#frame.focus({ preventScroll: true });
     this.#retry.ariaDisabled = String(Boolean(retryLater));
     this.#retry.title = retryLater || "";
   }
@@ -2064,10 +2075,15 @@ export class LimnerMessage extends HTMLElement {
     this.#text.setAttribute("aria-busy", String(streaming));
     this.#text.classList.toggle("streaming", streaming);
     this.#showConnection();
-    if (focused !== null && focused !== this.#root.activeElement) {
-      const target = focused.isConnected && !focused.closest("[hidden]") ? focused : this.#root.activeElement ?? this.#text;
-      target.focus({ preventScroll: true });
-    }
+    this.#keepFocus(focused);
+  }
+
+  /** What was moved, replaced or hidden must not throw a reader who came by keyboard back to the top. */
+  #keepFocus(focused) {
+    if (focused === null || this.#root.activeElement === focused) return;
+    const usable = focused.isConnected && focused.checkVisibility();
+    const target = usable ? focused : (this.#root.activeElement ?? this.#text);
+    target.focus({ preventScroll: true });
   }
 
   #wasGrowing = false;
@@ -2439,6 +2455,8 @@ button.frame:hover { box-shadow: 0 0 0 1px var(--_line), 0 2px 4px rgb(0 0 0 / 0
 .frame img { position: absolute; inset: 0; width: 100%; height: 100%; object-fit: cover; border-radius: inherit; }
 .broken .picture { object-fit: none; padding: 1rem; font-size: 0.85em; }
 .working .picture { filter: saturate(0.45) brightness(0.82); transition: filter 0.4s ease; }
+.preview, .entering { z-index: 1; }
+.frame > :is(.veil, .chip, .bar) { z-index: 2; }
 .preview { filter: blur(var(--blur, 2px)); transition: filter 0.4s ease; scale: 1.02; }
 .empty { position: absolute; inset: 0; display: grid; place-items: center; color: var(--_muted); }
 .empty .icon { width: 2.2rem; height: 2.2rem; opacity: 0.4; }
@@ -2446,7 +2464,9 @@ button.frame:hover { box-shadow: 0 0 0 1px var(--_line), 0 2px 4px rgb(0 0 0 / 0
   background: linear-gradient(105deg, transparent 30%, color-mix(in oklab, var(--_accent) 18%, transparent) 50%, transparent 70%) 0 0 / 300% 100%;
   animation: sweep 2.8s linear infinite;
 }
-figure[data-state="failed"] .frame { aspect-ratio: auto; min-height: 5.5rem; background: none; box-shadow: inset 0 0 0 1.5px var(--_line); }
+figure[data-state="failed"] { padding: 0.95rem 1.1rem; border: 1.5px dashed var(--_line); border-radius: var(--_radius); }
+figure[data-state="failed"] .frame { display: none; }
+figure[data-state="failed"] figcaption { margin: 0; }
 .chip {
   position: absolute; inset: 0.7rem auto auto 0.7rem; max-width: calc(100% - 1.4rem); padding: 0.2em 0.75em; border-radius: 1em;
   font-size: 0.78rem; line-height: 1.5; font-variant-numeric: tabular-nums;
@@ -2476,12 +2496,15 @@ figcaption {
   display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 2; overflow: hidden;
 }
 figcaption:empty { display: none; }
+/* While the image shows it, in full, it need not be said twice. */
+figcaption { transition: opacity 0.2s ease; }
+figure[data-state="image"]:has(.frame:hover, .frame:focus-visible) figcaption { opacity: 0.3; }
 .problem {
   display: flex; gap: 0.5em; align-items: start; margin-block: 0.5rem 0 !important;
   font-size: 0.86rem; line-height: 1.45; color: var(--_error);
 }
 .problem .icon { margin-block-start: 0.14em; }
-.problem + .button { margin-block-start: 0.55rem; }
+.problem + .button { margin-block-start: 0.6rem; }
 
 /* --- buttons */
 .button {
@@ -2498,10 +2521,10 @@ figcaption:empty { display: none; }
   margin-block-start: 1.2em; padding: 0.8rem 0.95rem; border-radius: var(--_radius); font-size: 0.88rem; line-height: 1.45;
   background: var(--_faint); box-shadow: inset 0 0 0 1px var(--_soft); animation: arrive 0.35s ease-out;
 }
-.panel > * + * { margin-block-start: 0.65rem; }
+.panel { display: flex; flex-wrap: wrap; gap: 0.65rem 0.9rem; align-items: center; }
+.panel > .bar, .panel > .note, .panel > .lost { flex: 1 0 100%; }
 .thumbnails { display: flex; flex-wrap: wrap; gap: 0.45rem; align-items: center; }
 .thumbnails:empty { display: none; }
-.thumbnails:empty + .line { margin-block-start: 0; }
 .thumbnail {
   position: relative; width: 2.75rem; height: 2.75rem; overflow: hidden; border-radius: 0.5rem; background: var(--_soft);
   animation: arrive 0.35s ease-out;
@@ -2519,7 +2542,7 @@ figcaption:empty { display: none; }
 [data-state="failed"] > .mark { inset: 0; color: var(--_error); background: var(--_faint); }
 [data-state="failed"] > img { opacity: 0.3; }
 .more { color: var(--_muted); font-variant-numeric: tabular-nums; }
-.line { display: flex; flex-wrap: wrap; gap: 0.3rem 0.7rem; align-items: center; min-height: 2rem; }
+.line { flex: 1 1 14rem; display: flex; flex-wrap: wrap; gap: 0.3rem 0.7rem; align-items: center; min-height: 2rem; }
 .label { font-variant-numeric: tabular-nums; }
 .label:empty { display: none; }
 .line .failed { color: var(--_error); }
