@@ -34,7 +34,7 @@ class PromptProgress:
 
     `fraction` is 0.0 to 1.0, or None where the backend does not tell. `image_url` is set once the image
     is stored, which is before it stands in the message. `target_url`, in a regeneration, is the image that it
-    is made for. `occurrence` is which of the equal prompts of the text it is. `problem` is the last attempt's.
+    is made for. `occurrence`: which of the equal prompts of the text it is. `problem` is the last attempt's.
     """
 
     message_id: str
