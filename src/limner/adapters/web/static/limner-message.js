@@ -152,10 +152,13 @@ function decodeEntities(text) {
 
 const unescapeMarkdown = (text) => decodeEntities(text.replace(/\\([!-/:-@[-`{-~])/g, "$1"));
 
-/** The image that is written at `pos`, as `<img …>` or `![…](…)`, or null. */
+/** The image that is written at `pos`, as `<img …>` or `![…](…)`; null: none, undefined: it may become one. */
 function imageAt(text, pos) {
-  if (text[pos] === "<") return htmlImageAt(text, pos);
-  if (text[pos] !== "!" || text[pos + 1] !== "[") return null;
+  const head = text.slice(pos, pos + 5).toLowerCase();
+  if (head[0] !== "<" && head[0] !== "!") return null;
+  if (head.length < 5 && ("<img".startsWith(head) || head === "!")) return undefined;
+  if (head[0] === "<") return htmlImageAt(text, pos);
+  if (head[1] !== "[") return null;
   let depth = 1;
   let at = pos + 2;
   // A description has no blank line in it; whoever writes a longer one than this does not describe.
@@ -165,9 +168,10 @@ function imageAt(text, pos) {
     else if (text[at] === "]") depth--;
     else if (text[at] === "\n" && /^[ \t]*\n/.test(text.slice(at + 1, at + 80))) return null;
   }
-  if (depth > 0) return null;
+  if (depth > 0) return at < text.length ? null : undefined;
   const destination = destinationAt(text, at);
-  if (destination === null || !destination.address.trim()) return null;
+  if (!destination) return destination;
+  if (!destination.address.trim()) return null;
   return { end: destination.end, src: destination.address, alt: unescapeMarkdown(text.slice(pos + 2, at - 1)) };
 }
 
@@ -191,7 +195,7 @@ function htmlImageAt(text, pos) {
     skipSpace();
     if (text[at] === ">") break;
     const name = matchAt(ATTRIBUTE_NAME, text, at);
-    if (name === null) return null;
+    if (name === null) return at < text.length ? null : undefined;
     at += name.length;
     let value = "";
     const equals = matchAt(/[ \t\n\f\r]*=[ \t\n\f\r]*/y, text, at);
@@ -200,7 +204,7 @@ function htmlImageAt(text, pos) {
       const quote = text[at];
       if (quote === '"' || quote === "'") {
         const close = text.indexOf(quote, at + 1);
-        if (close < 0) return null;
+        if (close < 0) return undefined;
         value = text.slice(at + 1, close);
         at = close + 1;
       } else {
@@ -219,10 +223,10 @@ const DESTINATION_OPENS = /\([ \t]*\n?[ \t]*/y;
 const DESTINATION_POINTED = /<([^<>\n\\]|\\.){0,2000}>/y;
 const DESTINATION_CLOSES = /(?:[ \t\n]+(?:"(?:[^"\\]|\\[^]){0,1000}"|'(?:[^'\\]|\\[^]){0,1000}'|\((?:[^()\\]|\\[^]){0,1000}\)))?[ \t\n]*\)/y;
 
-/** What stands in the parentheses behind a `]`: the address and where it all ends; or null. */
+/** What stands in the parentheses behind a `]`: the address and where it all ends; null and undefined as above. */
 function destinationAt(text, pos) {
   const opens = matchAt(DESTINATION_OPENS, text, pos);
-  if (opens === null) return null;
+  if (opens === null) return pos < text.length ? null : undefined;
   const start = pos + opens.length;
   let stop = start;
   let raw = matchAt(DESTINATION_POINTED, text, start);
@@ -230,7 +234,7 @@ function destinationAt(text, pos) {
     stop += raw.length;
     raw = raw.slice(1, -1);
   } else {
-    if (text[start] === "<") return null;
+    if (text[start] === "<") return text.indexOf("\n", start) < 0 ? undefined : null;
     let depth = 0;
     // Not deeper than eight, so that a text of many brackets is not read again for each of them.
     for (; stop < text.length && text.charCodeAt(stop) > 0x20; stop++) {
@@ -241,7 +245,8 @@ function destinationAt(text, pos) {
     raw = text.slice(start, stop);
   }
   const closes = matchAt(DESTINATION_CLOSES, text, stop);
-  return closes === null ? null : { end: stop + closes.length, address: unescapeMarkdown(raw) };
+  if (closes === null) return /^[ \t\n]*(?:["'(][^]{0,1000})?$/.test(text.slice(stop, stop + 1_100)) ? undefined : null;
+  return { end: stop + closes.length, address: unescapeMarkdown(raw) };
 }
 
 /**
@@ -367,7 +372,7 @@ class Source {
         out += `${MARK_OPEN}${construct.slot.id}${MARK_CLOSE}`;
         slots.push(construct.slot);
       }
-      pos = construct.end;
+      pos = construct.begun && growing ? this.#text.length : construct.end;
       settle();
     }
     this.#changedFrom = this.#stable.length;
@@ -405,7 +410,7 @@ class Source {
     const occurrence = occurrenceOf(prompt);
     const id = this.#id(`tag ${occurrence} ${prompt}`);
     const slot = { kind: "tag", id, prompt, occurrence, images: behind.images };
-    return { end: behind.end, unsettled: behind.unsettled, slot };
+    return { ...behind, slot };
   }
 
   /** Where the closer of a quoted tag begins; -1 where more text is needed, null where it is no tag. */
@@ -431,9 +436,10 @@ class Source {
       let at = end;
       while (/\s/.test(this.#text[at] ?? "")) at++;
       const image = imageAt(this.#text, at);
-      if (image === null || imageAddress(image.src) === null) {
+      if (!image || imageAddress(image.src) === null) {
         if (images.length > 0 && this.#text.startsWith(GUARD, end)) end += GUARD.length;
-        return { images, end, unsettled: at >= this.#text.length };
+        const begun = image === undefined && this.#text.length - at <= LONGEST_HELD_BACK;
+        return { images, end, unsettled: begun || at >= this.#text.length, begun };
       }
       images.push(image);
       end = image.end;
@@ -882,7 +888,7 @@ class Inline {
     const opener = this.#brackets.pop();
     if (opener === undefined) return this.#take("]", 1);
     const destination = opener.active ? destinationAt(this.text, this.pos + 1) : null;
-    const anchor = destination === null ? null : this.#anchor(destination.address.replace(MARK_CHARACTERS, ""));
+    const anchor = !destination ? null : this.#anchor(destination.address.replace(MARK_CHARACTERS, ""));
     if (anchor === null) return this.#take("]", 1);
     this.#emphasise(opener.delimiters);
     while (opener.node.nextSibling) anchor.append(opener.node.nextSibling);
@@ -911,7 +917,10 @@ class Inline {
         }
         const opener = delimiters[at];
         const strong = opener.length >= 2 && closer.length >= 2;
-        if (!wrap(opener.node, closer.node, strong ? "strong" : "em")) break;
+        if (!wrap(opener.node, closer.node, strong ? "strong" : "em")) {
+          lowest.set(kind, index); // further out it would be deeper still
+          break;
+        }
         for (let between = at + 1; between < index; between++) delimiters[between].length = 0;
         for (const delimiter of [opener, closer]) {
           delimiter.length -= strong ? 2 : 1;
