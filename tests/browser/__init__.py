@@ -9,5 +9,5 @@ the test tells it to say, see `scripted_server.py`: the order of events, failure
 test's to choose, and nothing waits for time to pass. The journeys (`test_journey_*.py`) have the real app.
 
 A test waits for what a reader would see, with Playwright's `expect`; it never sleeps. With
-LIMNER_SCREENSHOTS=FOLDER `test_element_looks.py` leaves its pictures there, to be looked at.
+LIMNER_SCREENSHOTS=FOLDER `test_element_access.py` leaves its pictures there, to be looked at.
 """

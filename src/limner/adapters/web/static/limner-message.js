@@ -1472,7 +1472,7 @@ class Figure {
   #problem = make("p", { part: "error", className: "problem", hidden: true });
   #problemText = make("span");
   #retry = make("button", { part: "button retry", className: "button", type: "button", hidden: true });
-  #hint = make("span", { className: "unseen" });
+  #hint = make("span", { hidden: true }); // a description may be hidden; it is then read with the button only
   #view = {};
 
   constructor() {
@@ -1507,6 +1507,7 @@ class Figure {
     this.#veilHint.hidden = !acting || view.busy !== "";
     setText(this.#veilHint.lastChild, words.redo);
     setText(this.#hint, acting ? view.busy || words.redoHint : "");
+    if (acting) this.#frame.ariaDisabled = String(view.busy !== "");
   }
 
   /** A button where the image can be made anew, else a mere frame. */
@@ -2459,7 +2460,7 @@ figure { margin: 0; min-width: 0; width: 100%; max-width: var(--limner-image-wid
 }
 button.frame { cursor: pointer; }
 figure[data-state="image"] .frame { box-shadow: 0 0 0 1px var(--_faint), 0 1px 2px rgb(0 0 0 / 0.08), 0 6px 20px -8px rgb(0 0 0 / 0.18); }
-button.frame:hover { box-shadow: 0 0 0 1px var(--_line), 0 2px 4px rgb(0 0 0 / 0.1), 0 14px 32px -12px rgb(0 0 0 / 0.3); }
+button.frame:not([aria-disabled="true"]):hover { box-shadow: 0 0 0 1px var(--_line), 0 2px 4px rgb(0 0 0 / 0.1), 0 14px 32px -12px rgb(0 0 0 / 0.3); }
 :is(a, .frame, .button, summary, pre):focus-visible { outline: 3px solid var(--_accent); outline-offset: 3px; }
 .frame img { position: absolute; inset: 0; width: 100%; height: 100%; object-fit: cover; border-radius: inherit; }
 .broken .picture { object-fit: none; padding: 1rem; font-size: 0.85em; }
