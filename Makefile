@@ -20,7 +20,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-demo: $(STAMP) ## Stream a story, paint it while it runs, click two pictures (offline, under a minute)
+demo: $(STAMP) ## Open a small chat whose stories are painted while they are written (offline; Ctrl-C ends it)
 	@$(BIN)/limner demo
 
 test: $(STAMP) ## Run the whole test suite, on as many processes as there are cores
