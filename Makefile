@@ -27,7 +27,7 @@ test: $(STAMP) ## Run the whole test suite, on as many processes as there are co
 	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 test-browser: $(STAMP) ## Test the pages in Chromium (Debian: apt-get install chromium; elsewhere name it with LIMNER_CHROMIUM)
-	@$(BIN)/python -m pytest tests/browser
+	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile tests/browser
 
 test-diffusers: ## Test with real pipelines of diffusers (installs torch, more than 1 GB, into a .venv of its own)
 	@"$(PYTHON)" -m venv $(DIFFUSERS_VENV)

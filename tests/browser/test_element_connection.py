@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 
 from playwright.sync_api import BrowserContext, Page, expect
 
@@ -18,6 +19,14 @@ def wait_until(page: Page, holds: Callable[[], object]) -> None:
             return
         page.evaluate("new Promise(requestAnimationFrame)")
     raise AssertionError("it did not come to that")
+
+
+def has_paused(page: Page, times: int) -> bool:
+    return len(page.evaluate("pauses")) == times
+
+
+def has_connected(server: ScriptedServer, times: int) -> bool:
+    return len(server.connections) == times
 
 
 def test_all_elements_of_a_page_share_one_stream(page: Page, server: ScriptedServer):
@@ -115,12 +124,12 @@ def test_pauses_grow_while_the_server_is_away_and_a_calm_line_says_so(page: Page
     server.drop_connections()
     wait_for_server(page, lambda: server.open_streams == 0)
     for attempt, pause in enumerate((500, 1_000, 2_000, 4_000), start=1):
-        wait_for_server(page, lambda attempt=attempt: len(page.evaluate("pauses")) == attempt)
+        wait_for_server(page, partial(has_paused, page, attempt))
         page.clock.run_for(pause - 10)
         wait_for_server(page, lambda: True)
         assert len(server.connections) == attempt
         page.clock.run_for(20)
-        wait_for_server(page, lambda attempt=attempt: len(server.connections) == attempt + 1)
+        wait_for_server(page, partial(has_connected, server, attempt + 1))
     wait_for_server(page, lambda: len(page.evaluate("pauses")) == 5)
     page.clock.run_for(50)
     expect(message.locator("[part=offline]")).to_have_text("The connection is lost. Trying again…")

@@ -108,4 +108,4 @@ async def first_model(url: str, api_key: str | None) -> str:
         name = model.get("id") if isinstance(model, dict) else None
         if isinstance(name, str) and name:
             return name
-    raise BackendError(f"{client.base_url}models lists no model; name one with --model")
+    raise BackendError(f"{client.address}models lists no model; name one with --model")
