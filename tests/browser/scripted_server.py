@@ -28,7 +28,7 @@ from starlette.routing import Route
 
 import limner
 
-ELEMENT = Path(limner.__file__).parent / "adapters" / "web" / "static" / "limner-message.js"
+STATIC = Path(limner.__file__).parent / "adapters" / "web" / "static"
 TOKEN = "secret-of-m1"
 TAGS = [
     {"opener": '<!--img-prompt="', "closer": '"-->', "quoted": True},
@@ -72,7 +72,8 @@ class ScriptedServer:
         self._loop = asyncio.new_event_loop()
         routes = [
             Route("/", self._page),
-            Route("/limner/limner-message.js", self._element),
+            Route("/limner/limner-message.js", self._script),
+            Route("/limner/limner-message/{name}", self._script),
             Route("/limner/tags", self._tags),
             Route("/limner/events", self._events),
             Route("/limner/status", self._status),
@@ -333,9 +334,10 @@ class ScriptedServer:
     async def _page(self, request: Request) -> Response:
         return HTMLResponse(PAGE.replace("CONTENT", self.html))
 
-    async def _element(self, request: Request) -> Response:
+    async def _script(self, request: Request) -> Response:
+        script = STATIC / request.url.path.removeprefix("/limner/")
         return Response(
-            ELEMENT.read_bytes(), media_type="text/javascript", headers={"cache-control": "no-cache"}
+            script.read_bytes(), media_type="text/javascript", headers={"cache-control": "no-cache"}
         )
 
     async def _tags(self, request: Request) -> Response:
