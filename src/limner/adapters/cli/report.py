@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from limner.adapters.cli.errors import ExitCode, Fault, hint_for
+from limner.adapters.cli.errors import ExitCode, Fault, hint_for, with_hint
 from limner.adapters.cli.outputs import STDOUT, Outputs
 from limner.adapters.cli.run import Outcome
 from limner.adapters.sniffing import one_line
@@ -140,8 +140,7 @@ class Report:
             return None
         problem = self.outcome.result.failed[0].problem
         words = one_line(problem.message or problem.kind, _LONGEST_REASON)
-        hint = hint_for(problem.kind)
-        return {"kind": problem.kind, "message": f"{words}. {hint}" if hint else words}
+        return {"kind": problem.kind, "message": with_hint(words, hint_for(problem.kind))}
 
     def _looked_for(self) -> str:
         shown = [
@@ -175,15 +174,17 @@ def _json(content: Mapping[str, object]) -> str:
 
 
 def _grouped(failed: Sequence[FailedPrompt]) -> list[str]:
-    """One line for each reason, since a thousand prompts usually fail for one."""
-    by_reason: dict[str, list[str]] = {}
+    """One line for each reason, since a thousand prompts usually fail for one; each hint is said once."""
+    by_reason: dict[tuple[str, str], list[str]] = {}
     for each in failed:
         reason = one_line(each.problem.message or each.problem.kind, _LONGEST_REASON)
-        by_reason.setdefault(reason, []).append(describe(each.prompt))
-    lines = []
-    for reason, prompts in list(by_reason.items())[:_LONGEST_LIST]:
+        by_reason.setdefault((reason, hint_for(each.problem.kind)), []).append(describe(each.prompt))
+    lines: list[str] = []
+    hints: set[str] = set()
+    for (reason, hint), prompts in list(by_reason.items())[:_LONGEST_LIST]:
         which = f"“{one_line(prompts[0], 60)}”" + (f" and {len(prompts) - 1} more" if prompts[1:] else "")
-        lines.append(f"no image for {which}: {reason}")
+        lines.append(with_hint(f"no image for {which}: {reason}", "" if hint in hints else hint))
+        hints.add(hint)
     if len(by_reason) > _LONGEST_LIST:
         lines.append(f"… and {len(by_reason) - _LONGEST_LIST} other reasons (--json lists all)")
     return lines
