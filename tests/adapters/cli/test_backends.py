@@ -91,7 +91,16 @@ def test_an_answer_that_is_no_picture_is_told(run, web):
     assert answers(result)["authorised"] == "yes"
 
 
-@pytest.mark.parametrize("wrong", [["crayons"], ["sketch", "--set", "steps"], ["sketch", "--set", "x=1"], []])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["crayons"],
+        ["sketch", "--set", "steps"],
+        ["sketch", "--set", "x=1"],
+        [],
+        ["sketch", "--timeout", "nan"],
+    ],
+)
 def test_bad_usage_is_one_line_and_code_2(run, wrong):
     result = run("backends", "test", *wrong)
     assert result.exit_code == 2

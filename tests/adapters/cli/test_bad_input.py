@@ -103,6 +103,16 @@ BAD_COMMANDS = {
     ),
     (): "Missing argument 'FILE|-|REQUEST' (see main illustrate --help)",
     ("story.md", "--zzz"): "No such option '--zzz' (see main illustrate --help)",
+    ("story.md", "--bogus"): "No such option '--bogus' (see main illustrate --help)",
+    ("story.md", "--timout", "9"): (
+        "No such option '--timout'. Did you mean '--timeout'? (see main illustrate --help)"
+    ),
+    ("story.md", "--timeout", "nan"): (
+        "Invalid value for '--timeout': 'nan' is not a time in seconds (see main illustrate --help)"
+    ),
+    ("story.md", "--min-interval", "NaN"): (
+        "Invalid value for '--min-interval': 'NaN' is not a time in seconds (see main illustrate --help)"
+    ),
     ("story.md", "--timeout", "0"): (
         "Invalid value for '--timeout': 0.0 is not in the range 0.001<=x<=86400 (see main illustrate --help)"
     ),

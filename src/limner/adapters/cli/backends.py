@@ -17,6 +17,7 @@ from rich.text import Text
 
 from limner.adapters.cli.errors import BadInput, ExitCode, fault_of
 from limner.adapters.cli.logs import verbosity_option
+from limner.adapters.cli.parameters import Seconds
 from limner.adapters.factory import BACKENDS, Backend, backend_of
 from limner.adapters.options import REQUIRED, Option
 from limner.adapters.sniffing import one_line
@@ -154,7 +155,7 @@ def _as_json(backend: Backend) -> dict[str, Any]:
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(0.001, 86400),
+    type=Seconds(0.001, 86400),
     default=120,
     show_default=True,
     metavar="SECONDS",

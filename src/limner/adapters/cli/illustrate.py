@@ -18,6 +18,7 @@ from limner.adapters.cli.inputs import STDIN, read_text
 from limner.adapters.cli.logs import verbosity_option
 from limner.adapters.cli.outputs import STDOUT, Outputs, ProfileName, plan_outputs, write_file, write_text
 from limner.adapters.cli.page import page_of
+from limner.adapters.cli.parameters import Seconds
 from limner.adapters.cli.report import Report, fault_as_json
 from limner.adapters.cli.run import Outcome, illustrate_stream, illustrate_text
 from limner.adapters.cli.teaching import system_prompt
@@ -126,14 +127,14 @@ class Settings:
 )
 @click.option(
     "--min-interval",
-    type=click.FloatRange(0, 3600),
+    type=Seconds(0, 3600),
     default=0,
     metavar="SECONDS",
     help="The least time between two starts.",
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(0.001, 86400),
+    type=Seconds(0.001, 86400),
     default=120,
     show_default=True,
     metavar="SECONDS",
