@@ -9,8 +9,9 @@ from __future__ import annotations
 import inspect
 import json
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, Union, get_args, get_origin
 
 from limner.errors import InvalidSetting
@@ -64,6 +65,11 @@ def options_of(make: Callable[..., object]) -> Mapping[str, Option]:
         name: Option(name, parameter.annotation, parameter.default)
         for name, parameter in inspect.signature(make, eval_str=True).parameters.items()
     }
+
+
+def closest(name: str, known: Iterable[str]) -> str:
+    """The one of the `known` names that is most like `name`; empty where none is like it."""
+    return next(iter(get_close_matches(name, list(known), 1, cutoff=0.7)), "")
 
 
 def _written_as(takes: Any) -> Any:

@@ -81,15 +81,18 @@ BAD_COMMANDS = {
         "\"%prompt%\" as the value of node 6 (CLIPTextEncode), input 'text'"
     ),
     ("story.md", "--workflow", "plain.json"): (
-        "the generator sketch has no option 'workflow'; it has: width, height, steps, step_ms"
+        "--workflow is not for sketch, which has the options width, height, steps, step_ms"
     ),
     ("story.md", "--set", "steps"): "--set takes NAME=VALUE, not 'steps'",
     ("story.md", "--set", "steps=many"): "steps takes a whole number, not 'many'",
     ("story.md", "--set", "stps=4"): (
-        "the generator sketch has no option 'stps'; it has: width, height, steps, step_ms"
+        "the generator sketch has no option 'stps'; did you mean 'steps'? it has: width, height, steps, "
+        "step_ms"
     ),
     ("story.md", "--set", "steps=4", "--set", "steps=5"): "the option steps was given twice",
-    ("story.md", "-g", "horde", "--image-model", "a", "--set", "model=b"): "the option model was given twice",
+    ("story.md", "-g", "horde", "--image-model", "a", "--set", "model=b"): (
+        "--image-model and --set model=… say the same; give one of them"
+    ),
     ("story.md", "-g", f"sdapi={NOBODY}", "--set", "auth=secret"): (
         "auth takes NAME:PASSWORD, not what was given"
     ),

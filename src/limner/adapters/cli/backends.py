@@ -47,26 +47,38 @@ def set_option(command: Function) -> Function:
     )(command)
 
 
-def options_from(spec: str, given: Sequence[str], besides: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The options of the generator that `spec` names: those of `--set`, and what was given `besides`.
+def options_from(
+    spec: str, given: Sequence[str], besides: Mapping[str, tuple[str, Any]] | None = None
+) -> dict[str, Any]:
+    """The options of the generator that `spec` names: those of `--set`, and those with a flag of their own.
+
+    `besides` are the latter: by the flag, the option and its value, None where it was not given.
 
     Raises `BadInput`, `InvalidSetting`.
     """
-    besides = {name: value for name, value in (besides or {}).items() if value is not None}
-    if not given:
-        return besides
-    known = backend_of(spec)[0].options
+    backend = backend_of(spec)[0]
+    known = backend.options
     options: dict[str, Any] = {}
+    typed: dict[str, str] = {}
+    for flag, (name, value) in (besides or {}).items():
+        if value is None:
+            continue
+        if name not in known:
+            raise BadInput(f"{flag} is not for {backend.name}, which has the options {', '.join(known)}")
+        options[name] = value
+        typed[name] = flag
     for each in given:
         name, equals, text = each.partition("=")
         name = name.strip().replace("-", "_")
         if not equals:
             raise BadInput(f"--set takes NAME=VALUE, not {one_line(each, 60)!r}")
-        if name in options or name in besides:
+        if name in typed:
+            raise BadInput(f"{typed[name]} and --set {name}=… say the same; give one of them")
+        if name in options:
             raise BadInput(f"the option {name} was given twice")
         # What the generator does not have is refused by the factory, which names what it has.
         options[name] = known[name].value_of(text) if name in known else text
-    return {**besides, **options}
+    return options
 
 
 @click.group("backends", invoke_without_command=True, short_help="List who can paint, and try one for real.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import get_args
@@ -42,9 +41,6 @@ from limner.workflows.overrides import Override
 
 FOREVER_MS = 7 * 24 * 60 * 60 * 1000
 """The drain timeout: here a person waits, who can press Ctrl-C, and each image has its own limit."""
-
-# A host with a port, as people copy it from a server's own output.
-_BARE_ADDRESS = re.compile(r"[\w.-]{1,100}:\d{1,5}(?:/\S{0,100})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,11 +247,6 @@ def _refuse_contradictions(settings: Settings) -> None:
     to_stdout = settings.output == STDOUT or (
         settings.output is None and settings.source == STDIN and settings.openai is None
     )
-    if _BARE_ADDRESS.fullmatch(settings.generator):
-        raise BadInput(
-            f"no generator {settings.generator!r}; an address needs http:// before it: "
-            f"http://{settings.generator}"
-        )
     if settings.as_json and to_stdout:
         raise BadInput("--json needs standard output for itself; name a file for the text with -o")
     if settings.openai is None:
@@ -272,7 +263,7 @@ async def _illustrate(settings: Settings, outputs: Outputs, text: str, display: 
     options = options_from(
         settings.generator,
         settings.set_options,
-        {"model": settings.image_model, "workflow": settings.workflow},
+        {"--image-model": ("model", settings.image_model), "--workflow": ("workflow", settings.workflow)},
     )
     async with (
         aclosing(generator_from(settings.generator, **options)) as generator,
