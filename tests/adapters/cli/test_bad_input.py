@@ -106,6 +106,10 @@ BAD_COMMANDS = {
     ),
     (): "Missing argument 'FILE|-|REQUEST' (see main illustrate --help)",
     ("story.md", "--zzz"): "No such option '--zzz' (see main illustrate --help)",
+    ("story.md", "--prompt-override", "width,colour"): (
+        "Invalid value for '--prompt-override': 'colour' is none of negative, seed, width, height, steps, "
+        "all (see main illustrate --help)"
+    ),
     ("story.md", "--bogus"): "No such option '--bogus' (see main illustrate --help)",
     ("story.md", "--timout", "9"): (
         "No such option '--timout'. Did you mean '--timeout'? (see main illustrate --help)"

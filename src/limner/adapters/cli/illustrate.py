@@ -17,7 +17,7 @@ from limner.adapters.cli.inputs import STDIN, read_text
 from limner.adapters.cli.logs import verbosity_option
 from limner.adapters.cli.outputs import STDOUT, Outputs, ProfileName, plan_outputs, write_file, write_text
 from limner.adapters.cli.page import page_of
-from limner.adapters.cli.parameters import Seconds
+from limner.adapters.cli.parameters import Seconds, overrides_from
 from limner.adapters.cli.report import Report, fault_as_json
 from limner.adapters.cli.run import Outcome, illustrate_stream, illustrate_text
 from limner.adapters.cli.teaching import system_prompt
@@ -147,8 +147,10 @@ class Settings:
 @click.option(
     "--prompt-override",
     multiple=True,
-    type=click.Choice(get_args(Override)),
-    help="Let prompts ask for this themselves: a red fox --width 768; repeatable.",
+    metavar="NAME",
+    callback=overrides_from,
+    help=f"Let prompts ask for this themselves ({', '.join(get_args(Override))}, all): "
+    "a red fox --width 768; repeatable, also with commas.",
 )
 @click.option(
     "--strip-metadata",

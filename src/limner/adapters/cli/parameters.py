@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from difflib import SequenceMatcher
-from typing import Any
+from typing import Any, get_args
 
 import click
 
+from limner.workflows.overrides import Override
+
+_OVERRIDES: tuple[Override, ...] = get_args(Override)
 _LIKE = 0.6
 
 
@@ -23,6 +26,19 @@ class Seconds(click.FloatRange):
         if math.isnan(seconds):
             self.fail(f"{value!r} is not a time in seconds", param, ctx)
         return seconds
+
+
+def overrides_from(
+    context: click.Context, parameter: click.Parameter, given: tuple[str, ...]
+) -> tuple[Override, ...]:
+    """What prompts may ask for themselves: names, lists with commas, or `all`. A callback for click."""
+    names = [name.strip().casefold() for each in given for name in each.split(",") if name.strip()]
+    for name in names:
+        if name != "all" and name not in _OVERRIDES:
+            raise click.BadParameter(
+                f"{name!r} is none of {', '.join(_OVERRIDES)}, all", ctx=context, param=parameter
+            )
+    return tuple(name for name in _OVERRIDES if name in names or "all" in names)
 
 
 def likely(typed: str, possibilities: Iterable[str]) -> list[str]:
