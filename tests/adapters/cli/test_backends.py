@@ -7,8 +7,10 @@ from base64 import b64encode
 
 import pytest
 from PIL import Image
+from starlette.responses import JSONResponse
 
 from limner.adapters.factory import BACKENDS
+from limner.adapters.trial import Trial
 from tests.adapters.servers.sdapi import SdapiServer
 from tests.support import png
 
@@ -105,6 +107,55 @@ def test_bad_usage_is_one_line_and_code_2(run, wrong):
     result = run("backends", "test", *wrong)
     assert result.exit_code == 2
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_place_that_takes_no_file_is_told_before_anything_is_painted(run, web):
+    result = run("backends", "test", web.url, "-o", "nowhere/x.png")
+    assert (result.exit_code, result.stderr) == (2, "limner: no folder nowhere to write x.png into\n")
+    assert web.received == []
+
+
+def test_a_picture_that_cannot_be_written_is_named_by_its_own_place(run, web, tmp_path):
+    (tmp_path / "out").mkdir()
+
+    async def paint_and_remove_the_folder(_):
+        (tmp_path / "out").rmdir()
+        return JSONResponse({"images": [b64encode(png()).decode()]})
+
+    web.on("/sdapi/v1/txt2img", paint_and_remove_the_folder)
+    result = run("backends", "test", web.url, "-o", "out/x.png", "--json")
+    assert result.exit_code == json.loads(result.stdout)["exit_code"] == 4
+    assert result.stderr == "limner: cannot write out/x.png: No such file or directory\n"
+
+
+def test_where_a_trial_could_not_begin_json_is_an_object_all_the_same(run):
+    result = run("backends", "test", "sdapi", "--json")
+    assert json.loads(result.stdout) == {
+        "exit_code": 2,
+        "error": {
+            "kind": "invalid_setting",
+            "message": "sdapi needs an address: sdapi=URL",
+            "hint": "Correct the setting.",
+        },
+    }
+    assert result.stderr == "limner: sdapi needs an address: sdapi=URL\n"
+
+
+def test_no_line_ends_in_blanks_and_one_is_no_plural(run, monkeypatch):
+    monkeypatch.setattr("limner.adapters.cli.backends.try_out", one_report)
+    listed, tried = run("backends").stdout, run("backends", "test", "sketch").stdout
+    assert "progress    1 report, 2 previews\n" in tried
+    assert [line for line in (listed + tried).splitlines() if line != line.rstrip()] == []
+
+
+async def one_report(generator, name, prompt, time_limit_s):
+    return Trial(name, generator.capabilities, reports=1, previews=2)
+
+
+def test_without_a_name_the_one_in_the_environment_is_tried(run, monkeypatch):
+    assert run("backends", "test").exit_code == 2
+    monkeypatch.setenv("LIMNER_GENERATOR", f"sdapi={NOBODY}")
+    assert run("backends", "test").stderr.startswith(f"limner: cannot reach {NOBODY}")
 
 
 def test_the_environment_chooses_who_paints(run, story, monkeypatch):

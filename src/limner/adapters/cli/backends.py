@@ -16,13 +16,14 @@ from rich.table import Table
 from rich.text import Text
 
 from limner.adapters.cli.errors import BadInput, ExitCode, fault_of
+from limner.adapters.cli.lines import counted, print_grid
 from limner.adapters.cli.logs import verbosity_option
+from limner.adapters.cli.outputs import check_place, write_bytes
 from limner.adapters.cli.parameters import Seconds
 from limner.adapters.factory import BACKENDS, Backend, backend_of
 from limner.adapters.options import REQUIRED, Option
 from limner.adapters.sniffing import one_line
 from limner.adapters.trial import Trial, try_out
-from limner.adapters.whole_file import write_whole
 from limner.workflows.ports import Generator
 
 TEST_PROMPT = "a lighthouse at night, a keeper with a lamp"
@@ -123,7 +124,7 @@ def _show(console: Console, backend: Backend) -> None:
             ", ".join(_variables(backend, option)),
             style="default",
         )
-    console.print(table)
+    print_grid(console, table)
 
 
 def _variables(backend: Backend, option: Option) -> list[str]:
@@ -159,7 +160,7 @@ def _as_json(backend: Backend) -> dict[str, Any]:
 
 
 @backends_command.command("test", epilog=_EXIT_CODES, short_help="Have one picture made.")
-@click.argument("who", metavar="WHO")
+@click.argument("who", metavar="[WHO]", envvar="LIMNER_GENERATOR")
 @set_option
 @click.option("--prompt", metavar="TEXT", default=TEST_PROMPT, show_default=True, help="What to paint.")
 @click.option(
@@ -187,7 +188,7 @@ def test_command(
 ) -> None:
     """Have one picture made by WHO, and say what was found: reachable, authorised, what it can do.
 
-    The picture costs what a picture costs there.
+    Without WHO, by whom LIMNER_GENERATOR names. The picture costs what a picture costs there.
 
     \b
     Examples:
@@ -195,16 +196,31 @@ def test_command(
       limner backends test sdapi=http://127.0.0.1:7860 --set steps=4 -o first.png
       limner backends test comfyui=http://127.0.0.1:8188 --set workflow=flow.json
     """
-    backend, behind = backend_of(who)
-    generator = backend.made(options_from(who, set_options), *behind)
-    trial = anyio.run(_try_and_close, generator, backend.name, prompt, timeout)
-    if trial.image is not None and output is not None:
-        write_whole(output, trial.image.data)
+    try:
+        trial = _trial(who, set_options, prompt, output, timeout)
+    except Exception as error:
+        if as_json:
+            fault = fault_of(error)
+            told = {"kind": fault.kind, "message": fault.message, "hint": getattr(error, "hint", "")}
+            click.echo(json.dumps({"exit_code": int(fault.exit_code), "error": told}, indent=2))
+        raise
     if as_json:
         click.echo(json.dumps(_trial_as_json(trial), indent=2))
     else:
         _tell(Console(highlight=False), trial, output)
     context.exit(ExitCode.OK if trial.error is None else ExitCode.BACKEND)
+
+
+def _trial(who: str, set_options: Sequence[str], prompt: str, output: Path | None, timeout: float) -> Trial:
+    # Before anything is painted: a picture costs something.
+    if output is not None:
+        check_place(output)
+    backend, behind = backend_of(who)
+    generator = backend.made(options_from(who, set_options), *behind)
+    trial = anyio.run(_try_and_close, generator, backend.name, prompt, timeout)
+    if trial.image is not None and output is not None:
+        write_bytes(output, trial.image.data)
+    return trial
 
 
 async def _try_and_close(generator: Generator, name: str, prompt: str, time_limit_s: float) -> Trial:
@@ -215,9 +231,7 @@ async def _try_and_close(generator: Generator, name: str, prompt: str, time_limi
 def _tell(console: Console, trial: Trial, output: Path | None) -> None:
     answers = {True: "yes", False: "no", None: "not known"}
     can = [name for name, value in asdict(trial.capabilities).items() if value]
-    seen = (
-        f"{trial.reports} reports, {trial.previews} previews" if trial.reports or trial.previews else "none"
-    )
+    seen = f"{counted(trial.reports, 'report')}, {counted(trial.previews, 'preview')}"
     image = trial.image
     rows = {
         "reachable": answers[trial.reachable],
@@ -236,7 +250,7 @@ def _tell(console: Console, trial: Trial, output: Path | None) -> None:
     table = Table.grid(padding=(0, 2))
     for name, value in rows.items():
         table.add_row(Text(name, "dim"), Text(value))
-    console.print(table)
+    print_grid(console, table)
     if trial.error is not None:
         click.echo(f"limner: {fault_of(trial.error).lines[0]}", err=True)
 

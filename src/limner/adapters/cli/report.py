@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from limner.adapters.cli.errors import ExitCode, Fault, hint_for, with_hint
+from limner.adapters.cli.lines import counted
 from limner.adapters.cli.outputs import STDOUT, Outputs
 from limner.adapters.cli.run import Outcome
 from limner.adapters.sniffing import one_line
@@ -61,11 +62,11 @@ class Report:
         """One line on what was made."""
         found = len(self.outcome.prompts)
         if not found and self.already_illustrated:
-            has = f"{_count(self.already_illustrated, 'prompt')}, all illustrated already"
+            has = f"{counted(self.already_illustrated, 'prompt')}, all illustrated already"
         elif not found:
             has = f"no image prompt found (looked for {self._looked_for()})"
         else:
-            has = f"{len(self.outcome.result.placed)} of {_count(found, 'image')} placed"
+            has = f"{len(self.outcome.result.placed)} of {counted(found, 'image')} placed"
         if not self.has_text_to_write:
             return f"{has}; no text was written"
         where = "standard output" if self.outputs.text is None else str(self.outputs.text)
@@ -83,7 +84,7 @@ class Report:
         for unplaced in outcome.result.unplaced[:_LONGEST_LIST]:
             lines.append(f"not placed: {self.outputs.image_file(unplaced.image_url)}: {unplaced.reason}")
         if outcome.result.cancelled:
-            lines.append(f"given up: {_count(len(outcome.result.cancelled), 'prompt')}")
+            lines.append(f"given up: {counted(len(outcome.result.cancelled), 'prompt')}")
         return [one_line(line, 600) for line in lines]
 
     def as_json(self) -> str:
@@ -186,9 +187,5 @@ def _grouped(failed: Sequence[FailedPrompt]) -> list[str]:
         lines.append(with_hint(f"no image for {which}: {reason}", "" if hint in hints else hint))
         hints.add(hint)
     if len(by_reason) > _LONGEST_LIST:
-        lines.append(f"… and {len(by_reason) - _LONGEST_LIST} other reasons (--json lists all)")
+        lines.append(f"… and {counted(len(by_reason) - _LONGEST_LIST, 'other reason')} (--json lists all)")
     return lines
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
