@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,7 @@ from limner.adapters.horde import HordeGenerator
 from limner.adapters.openai_images import OpenAIImagesGenerator
 from limner.adapters.options import REQUIRED, Option, options_of
 from limner.adapters.pollinations import PollinationsGenerator
+from limner.adapters.redaction import shown_address
 from limner.adapters.sdapi import SdapiGenerator
 from limner.adapters.sketch import SketchGenerator
 from limner.errors import InvalidSetting
@@ -21,6 +23,7 @@ from limner.workflows.ports import Generator
 
 DEFAULT_IMAGE_MODEL = "gpt-image-1"
 
+_NAME = re.compile(r"[\w .-]*")
 _OPENAI_KEYS = ("LIMNER_OPENAI_KEY", "OPENAI_API_KEY")
 # The parameters that take what stands behind the "=".
 _BEHIND_THE_NAME = ("base_url", "file", "pipeline")
@@ -189,7 +192,9 @@ def backend_of(spec: str) -> tuple[Backend, tuple[str, ...]]:
     # Not by the part before "=": an address may have one in its query.
     if spec.strip().casefold().startswith(("http://", "https://")):
         return BACKENDS["sdapi"], (spec.strip(),)
-    raise InvalidSetting(f"no generator {spec[:100]!r}; possible are: {POSSIBLE}")
+    # What stands behind a name may be a key.
+    told = f"{name}=…" if mark and _NAME.fullmatch(name) else shown_address(spec)
+    raise InvalidSetting(f"no generator {told[:100]!r}; possible are: {POSSIBLE}")
 
 
 def openai_key_from_environment() -> str | None:

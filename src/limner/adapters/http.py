@@ -17,6 +17,7 @@ import httpcore
 import httpx
 
 from limner.adapters.http_errors import error_from_answer, reason_of
+from limner.adapters.redaction import Secrets, shown_address
 from limner.adapters.sniffing import describe
 from limner.adapters.websocket import WebSocket, is_accepted, upgrade_headers
 from limner.errors import AnswerTooLarge, BackendError, InvalidSetting, Unavailable
@@ -50,10 +51,11 @@ class HttpClient:
     """A client for one server.
 
     `base_url` is http or https; a user and password in it are used and then kept out of sight.
-    `headers` go with each request to that server; what stands in them and in `secrets` is taken out of the
-    server's own words. `max_bytes` bounds an answer, `connect_timeout_ms` the making of a connection,
-    `read_timeout_ms` the wait for the next bytes, `timeout_ms` one whole request from the first byte sent to
-    the last one read (None: no bound); a stream of events has no such bound.
+    `headers` go with each request to that server; what stands in them and in `secrets` is taken out of
+    addresses and of the server's own words before they are shown. `max_bytes` bounds an answer,
+    `connect_timeout_ms` the making of a connection, `read_timeout_ms` the wait for the next bytes,
+    `timeout_ms` one whole request from the first byte sent to the last one read (None: no bound); a stream
+    of events has no such bound.
 
     Every method raises a `limner.errors.BackendError`: `Unavailable` where the server cannot be reached
     or the connection breaks, `AnswerTooLarge`, or what the answer's status says (see `http_errors`).
@@ -72,12 +74,15 @@ class HttpClient:
         timeout_ms: int | None = 600_000,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        url = _checked(base_url)
+        secrets = tuple(secrets)
+        url = _checked(base_url, Secrets(others=secrets))
         if auth is None and url.userinfo:
             auth = (url.username, url.password)
-        self._secrets = _secrets(headers or {}, auth, secrets)
+        self._secrets = Secrets(headers, auth, secrets)
         # The path ends in "/", so that joining a relative path keeps all of it.
-        self.base_url = str(url.copy_with(userinfo=b"", query=None, fragment=None)).rstrip("/") + "/"
+        self._base_url = str(url.copy_with(userinfo=b"", query=None, fragment=None)).rstrip("/") + "/"
+        self.address = self._where(httpx.URL(self._base_url))
+        """The server's address, fit for a message. It ends in a slash."""
         self._headers = _header_values(headers or {})
         self._auth = httpx.BasicAuth(*auth) if auth else None
         self._max_bytes = max_bytes
@@ -98,7 +103,7 @@ class HttpClient:
 
     def __repr__(self) -> str:
         """The address only: headers and credentials stay out."""
-        return f"HttpClient({self.base_url!r})"
+        return f"HttpClient({self.address!r})"
 
     async def get_json(self, path: str, *, max_bytes: int | None = None) -> object:
         """GET `path` and parse the answer as JSON."""
@@ -110,8 +115,9 @@ class HttpClient:
 
     async def post(self, path: str, body: Mapping[str, Any]) -> None:
         """POST `body` as JSON to `path`. Only the status of the answer counts, its body is not read."""
-        with self._time_limit(path):
-            async with self._open("POST", self._url(path), body):
+        url = self._url(path)
+        with self._time_limit(self._where(url)):
+            async with self._open("POST", url, body):
                 pass
 
     async def get_bytes(self, url: str, *, max_bytes: int | None = None) -> bytes:
@@ -119,8 +125,9 @@ class HttpClient:
 
         The headers and credentials of this client go along to its own server only.
         """
-        with self._time_limit(url):
-            async with self._open_file(self._url(url)) as answer:
+        file = self._url(url)
+        with self._time_limit(self._where(file)):
+            async with self._open_file(file) as answer:
                 return await answer.read(max_bytes or self._max_bytes)
 
     async def fetch(
@@ -128,12 +135,14 @@ class HttpClient:
     ) -> Fetched:
         """Ask for `path` and read whatever comes; only a GET follows redirects, up to 5.
 
-        `body` goes along as JSON unless it is None. `shown` stands for the path in messages, for a path that
-        says too much.
+        `body` goes along as JSON unless it is None. `shown` stands for the address in messages and in the
+        client library's log, for one that says too much; it may be relative to the server.
         """
-        with self._time_limit(shown or path):
-            url = self._url(path)
-            where = _shown(self._url(shown)) if shown else _shown(url)
+        url = self._url(path)
+        where = self._where(url)
+        if shown:
+            where = shown if "://" in shown else f"{self.address}{shown}"
+        with self._time_limit(where):
             opened = (
                 self._open_file(url, where)
                 if method == "GET" and body is None
@@ -145,15 +154,14 @@ class HttpClient:
 
     async def delete(self, path: str) -> None:
         """DELETE `path`; what the server has to say about it is not read."""
-        with self._time_limit(path):
-            async with self._open("DELETE", self._url(path), None):
+        url = self._url(path)
+        with self._time_limit(self._where(url)):
+            async with self._open("DELETE", url, None):
                 pass
 
     def without_secrets(self, words: str) -> str:
-        """`words` of the server with the keys of this client taken out."""
-        for secret in self._secrets:
-            words = words.replace(secret, "***")
-        return words
+        """`words` with the keys of this client taken out."""
+        return self._secrets.taken_out_of(words)
 
     @asynccontextmanager
     async def stream(self, path: str, body: Mapping[str, Any]) -> AsyncIterator[Answer]:
@@ -185,8 +193,9 @@ class HttpClient:
     async def _json(
         self, method: str, path: str, body: Mapping[str, Any] | None, max_bytes: int | None
     ) -> object:
-        with self._time_limit(path):
-            async with self._open(method, self._url(path), body) as answer:
+        url = self._url(path)
+        with self._time_limit(self._where(url)):
+            async with self._open(method, url, body) as answer:
                 return await answer.json(max_bytes or self._max_bytes)
 
     @asynccontextmanager
@@ -197,7 +206,7 @@ class HttpClient:
                     yield answer
                     return
                 url = url.join(answer.redirect)
-        raise BackendError(f"{where or _shown(url)} redirects in circles")
+        raise BackendError(f"{where or self._where(url)} redirects in circles")
 
     @asynccontextmanager
     async def _open(
@@ -210,10 +219,10 @@ class HttpClient:
         where: str = "",
         upgrade: Mapping[str, str] | None = None,
     ) -> AsyncIterator[Answer]:
-        where = where or _shown(url)
+        where = where or self._where(url)
         if url.scheme not in ("http", "https") or not url.host:
             raise BackendError(f"will not fetch {where}: not an http or https address")
-        ours = _origin(url) == _origin(httpx.URL(self.base_url))
+        ours = _origin(url) == _origin(httpx.URL(self._base_url))
         # A lone surrogate is no character and cannot be sent; it becomes a question mark.
         content = b"" if body is None else json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
         headers = dict(self._headers) if ours else {}
@@ -222,7 +231,7 @@ class HttpClient:
             headers["content-type"] = "application/json"
         request = self._client.build_request(method, url, headers=headers, content=content or None)
         request.stream = _Content(content)
-        request.url = _Logged(request.url)
+        request.url = _Logged(request.url, where)
         with self._translated(where):
             response = await self._client.send(request, stream=True, auth=self._auth if ours else None)
         answer = Answer(response, where, self)
@@ -246,17 +255,25 @@ class HttpClient:
 
     def _url(self, path: str) -> httpx.URL:
         try:
-            return httpx.URL(self.base_url).join(path)
+            return httpx.URL(self._base_url).join(path)
         except (httpx.InvalidURL, ValueError, UnicodeError) as error:
-            raise BackendError(f"cannot use the address {path[:200]!r}: {error}") from error
+            # Not with the library's error below it, which may show the address.
+            told = self.without_secrets(f"cannot use the address {path[:200]!r}: {error}")
+            raise BackendError(told) from None
+
+    def _where(self, url: httpx.URL) -> str:
+        """An address for a message: no user, no password, no query, and no key in its path."""
+        bare = str(url.copy_with(scheme="", userinfo=b"", query=None, fragment=None))
+        # The scheme stays, whatever is secret: the client library takes what is logged for an address.
+        where = f"{url.scheme}:{self.without_secrets(bare)}" if url.scheme else self.without_secrets(bare)
+        return where if len(where) <= 200 else f"{where[:199]}…"
 
     @contextmanager
-    def _time_limit(self, path: str) -> Iterator[None]:
+    def _time_limit(self, where: str) -> Iterator[None]:
         limit_ms = self._timeout_ms
         with anyio.move_on_after(None if limit_ms is None else limit_ms / 1000) as scope:
             yield
         if scope.cancelled_caught:
-            where = _shown(self._url(path))
             raise Unavailable(f"{where} did not finish its answer within {(limit_ms or 0) / 1000:g} s")
 
     @contextmanager
@@ -380,10 +397,14 @@ class _Content(httpx.AsyncByteStream):
 
 
 class _Logged(httpx.URL):
-    """An address as the client library writes it into its log: without the query, where keys tend to be."""
+    """An address as the client library writes it into its log: as it is shown in messages."""
+
+    def __init__(self, url: httpx.URL, shown: str) -> None:
+        super().__init__(url)
+        self._shown = shown
 
     def __str__(self) -> str:
-        return _shown(self)
+        return self._shown
 
 
 async def _parse_json(where: str, body: bytes) -> object:
@@ -400,13 +421,17 @@ def _parsed(where: str, body: bytes) -> object:
     return parsed
 
 
-def _checked(base_url: str) -> httpx.URL:
+def _checked(base_url: str, secrets: Secrets) -> httpx.URL:
+    address = base_url.strip()
+    # What is no address may be a key that was put into its place.
+    shown = f": {secrets.taken_out_of(shown_address(address))!r}" if "://" in address else ""
     try:
-        url = httpx.URL(base_url.strip())
-    except (httpx.InvalidURL, ValueError, UnicodeError) as error:
-        raise InvalidSetting(f"not a usable address: {base_url[:200]!r} ({error})") from error
-    if url.scheme not in ("http", "https") or not url.host or any(ch.isspace() for ch in base_url.strip()):
-        raise InvalidSetting(f"not an http or https address: {base_url[:200]!r}")
+        url = httpx.URL(address)
+    except (httpx.InvalidURL, ValueError, UnicodeError):
+        # Not with the library's reason: it quotes what it takes for the port, which may be a password.
+        raise InvalidSetting(f"not a usable address{shown}") from None
+    if url.scheme not in ("http", "https") or not url.host or any(ch.isspace() for ch in address):
+        raise InvalidSetting(f"not an http or https address{shown or ' (it has no http:// before it)'}")
     return url
 
 
@@ -416,24 +441,6 @@ def _header_values(headers: Mapping[str, str]) -> dict[str, str]:
         if not value.isascii() or not value.isprintable():
             raise InvalidSetting(f"the value of the header {name} has characters that HTTP does not allow")
     return dict(headers)
-
-
-def _secrets(
-    headers: Mapping[str, str], auth: tuple[str, str] | None, others: Iterable[str]
-) -> tuple[str, ...]:
-    """What a server might echo in an error and nobody else shall read."""
-    found = {*others, *((auth[1],) if auth else ())}
-    for value in headers.values():
-        # "Bearer KEY": the key is secret also without the word before it.
-        found |= {value, value.rpartition(" ")[2]}
-    # Replacing a word of one or two letters would garble every message, and it protects nothing.
-    return tuple(sorted((secret for secret in found if len(secret) >= 4), key=len, reverse=True))
-
-
-def _shown(url: httpx.URL) -> str:
-    """An address for a message: no user, no password, no query, where keys tend to be."""
-    shown = str(url.copy_with(userinfo=b"", query=None, fragment=None))
-    return shown if len(shown) <= 200 else f"{shown[:199]}…"
 
 
 def _origin(url: httpx.URL) -> tuple[str, str, int | None]:

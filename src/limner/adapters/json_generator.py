@@ -90,7 +90,7 @@ class JSONGenerator:
             headers=headers,
             secrets=(*secrets, *(value for value in in_query if not places_in_address(value))),
         )
-        self._where = self._client.base_url.rstrip("/")
+        self._where = self._client.address.rstrip("/")
 
     def __repr__(self) -> str:
         """The address only, without its query."""

@@ -100,7 +100,7 @@ class SdapiGenerator:
 
     def __repr__(self) -> str:
         """The address only."""
-        return f"SdapiGenerator({self._client.base_url!r})"
+        return f"SdapiGenerator({self._client.address!r})"
 
     async def generate(self, request: GenerationRequest, report: ProgressCallback) -> bytes:
         """Paint one image; report its progress and the server's live preview meanwhile.
@@ -155,7 +155,7 @@ class SdapiGenerator:
             raise
 
     async def _image(self, answer: object) -> bytes:
-        where = f"{self._client.base_url}{_TXT2IMG}"
+        where = f"{self._client.address}{_TXT2IMG}"
         if not isinstance(answer, dict):
             raise NotAnImage(f"{where} answered with JSON that is no image")
         images = answer.get("images")
