@@ -93,6 +93,26 @@ async def test_an_answer_that_drips_without_end_is_given_up_in_time():
         await get("http://host", timeout_ms=1, transport=httpx.MockTransport(answer))
 
 
+async def test_a_call_without_bounds_keeps_that_of_connecting():
+    asked: list[object] = []
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.extensions["timeout"])
+        return httpx.Response(200, json=1)
+
+    client = HttpClient(
+        "http://host", connect_timeout_ms=3, read_timeout_ms=4, transport=httpx.MockTransport(answer)
+    )
+    await client.post_json("x", {})
+    await client.post_json("x", {}, unbounded=True)
+    await client.fetch("GET", "x", unbounded=True)
+    async with client.stream("x", {}, unbounded=True):
+        pass
+    await client.aclose()
+    bounded = {"connect": 0.003, "read": 0.004, "write": 0.004, "pool": None}
+    assert asked == [bounded, *[{**bounded, "read": None, "write": None}] * 3]
+
+
 async def test_a_held_answer_can_be_cancelled(web):
     web.hold("/x")
     client = HttpClient(web.url)

@@ -99,7 +99,7 @@ class GeminiGenerator:
     ) -> bytes:
         """Ask for one image and wait for it. Raises `Moderated` and every other `BackendError`."""
         body = self._predict_body(request) if self._is_imagen else self._content_body(request)
-        told = await self._client.post_json(self._path, body)
+        told = await self._client.post_json(self._path, body, unbounded=True)
         if not isinstance(told, dict):
             raise NoImage(f"{self._client.address}{self._path} answered with JSON that is no image")
         image = _predicted_image(told) if self._is_imagen else _content_image(told)

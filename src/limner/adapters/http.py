@@ -55,7 +55,8 @@ class HttpClient:
     addresses and of the server's own words before they are shown. `max_bytes` bounds an answer,
     `connect_timeout_ms` the making of a connection, `read_timeout_ms` the wait for the next bytes,
     `timeout_ms` one whole request from the first byte sent to the last one read (None: no bound); a stream
-    of events has no such bound.
+    of events has no such bound. A call that is `unbounded` has neither of the latter two: it is the one that
+    paints, and how long an image may take is the session's business.
 
     Every method raises a `limner.errors.BackendError`: `Unavailable` where the server cannot be reached
     or the connection breaks, `AnswerTooLarge`, or what the answer's status says (see `http_errors`).
@@ -87,14 +88,11 @@ class HttpClient:
         self._auth = httpx.BasicAuth(*auth) if auth else None
         self._max_bytes = max_bytes
         self._timeout_ms = timeout_ms
+        self._connect_timeout_ms = connect_timeout_ms
         self._client = httpx.AsyncClient(
             # Compressed answers could be small on the wire and endless in memory; none are asked for.
             headers={"accept-encoding": "identity", "user-agent": "limner"},
-            timeout=httpx.Timeout(
-                read_timeout_ms / 1000 if read_timeout_ms is not None else None,
-                connect=connect_timeout_ms / 1000,
-                pool=None,
-            ),
+            timeout=self._timeouts(read_timeout_ms),
             # How many requests run at once is decided by the workflows' one global limit, not here.
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=8),
             transport=transport,
@@ -109,9 +107,11 @@ class HttpClient:
         """GET `path` and parse the answer as JSON."""
         return await self._json("GET", path, None, max_bytes)
 
-    async def post_json(self, path: str, body: Mapping[str, Any], *, max_bytes: int | None = None) -> object:
+    async def post_json(
+        self, path: str, body: Mapping[str, Any], *, max_bytes: int | None = None, unbounded: bool = False
+    ) -> object:
         """POST `body` as JSON to `path` and parse the answer as JSON."""
-        return await self._json("POST", path, body, max_bytes)
+        return await self._json("POST", path, body, max_bytes, unbounded=unbounded)
 
     async def post(self, path: str, body: Mapping[str, Any]) -> None:
         """POST `body` as JSON to `path`. Only the status of the answer counts, its body is not read."""
@@ -131,7 +131,14 @@ class HttpClient:
                 return await answer.read(max_bytes or self._max_bytes)
 
     async def fetch(
-        self, method: str, path: str, body: object = None, *, max_bytes: int | None = None, shown: str = ""
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        max_bytes: int | None = None,
+        shown: str = "",
+        unbounded: bool = False,
     ) -> Fetched:
         """Ask for `path` and read whatever comes; only a GET follows redirects, up to 5.
 
@@ -142,11 +149,11 @@ class HttpClient:
         where = self._where(url)
         if shown:
             where = shown if "://" in shown else f"{self.address}{shown}"
-        with self._time_limit(where):
+        with self._time_limit(where, unbounded=unbounded):
             opened = (
-                self._open_file(url, where)
+                self._open_file(url, where, unbounded=unbounded)
                 if method == "GET" and body is None
-                else self._open(method, url, body, where=where)
+                else self._open(method, url, body, where=where, unbounded=unbounded)
             )
             async with opened as answer:
                 data = await answer.read(max_bytes or self._max_bytes)
@@ -164,9 +171,11 @@ class HttpClient:
         return self._secrets.taken_out_of(words)
 
     @asynccontextmanager
-    async def stream(self, path: str, body: Mapping[str, Any]) -> AsyncIterator[Answer]:
+    async def stream(
+        self, path: str, body: Mapping[str, Any], *, unbounded: bool = False
+    ) -> AsyncIterator[Answer]:
         """POST `body` as JSON and hand out the answer before its body has come."""
-        async with self._open("POST", self._url(path), body) as answer:
+        async with self._open("POST", self._url(path), body, unbounded=unbounded) as answer:
             yield answer
 
     @asynccontextmanager
@@ -191,17 +200,26 @@ class HttpClient:
         await self._client.aclose()
 
     async def _json(
-        self, method: str, path: str, body: Mapping[str, Any] | None, max_bytes: int | None
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None,
+        max_bytes: int | None,
+        *,
+        unbounded: bool = False,
     ) -> object:
         url = self._url(path)
-        with self._time_limit(self._where(url)):
-            async with self._open(method, url, body) as answer:
+        with self._time_limit(self._where(url), unbounded=unbounded):
+            async with self._open(method, url, body, unbounded=unbounded) as answer:
                 return await answer.json(max_bytes or self._max_bytes)
 
     @asynccontextmanager
-    async def _open_file(self, url: httpx.URL, where: str = "") -> AsyncIterator[Answer]:
+    async def _open_file(
+        self, url: httpx.URL, where: str = "", *, unbounded: bool = False
+    ) -> AsyncIterator[Answer]:
         for _ in range(5):
-            async with self._open("GET", url, None, follow=True, where=where) as answer:
+            opened = self._open("GET", url, None, follow=True, where=where, unbounded=unbounded)
+            async with opened as answer:
                 if answer.redirect is None:
                     yield answer
                     return
@@ -218,6 +236,7 @@ class HttpClient:
         follow: bool = False,
         where: str = "",
         upgrade: Mapping[str, str] | None = None,
+        unbounded: bool = False,
     ) -> AsyncIterator[Answer]:
         where = where or self._where(url)
         if url.scheme not in ("http", "https") or not url.host:
@@ -229,7 +248,13 @@ class HttpClient:
         headers |= upgrade or {}
         if body is not None:
             headers["content-type"] = "application/json"
-        request = self._client.build_request(method, url, headers=headers, content=content or None)
+        request = self._client.build_request(
+            method,
+            url,
+            headers=headers,
+            content=content or None,
+            timeout=self._timeouts(None) if unbounded else httpx.USE_CLIENT_DEFAULT,
+        )
         request.stream = _Content(content)
         request.url = _Logged(request.url, where)
         with self._translated(where):
@@ -253,6 +278,10 @@ class HttpClient:
         error = error_from_answer(answer.where, response.status_code, response.headers, beginning)
         return type(error)(self.without_secrets(str(error)), retry_after_ms=error.retry_after_ms)
 
+    def _timeouts(self, read_timeout_ms: int | None) -> httpx.Timeout:
+        silence_s = None if read_timeout_ms is None else read_timeout_ms / 1000
+        return httpx.Timeout(silence_s, connect=self._connect_timeout_ms / 1000, pool=None)
+
     def _url(self, path: str) -> httpx.URL:
         try:
             return httpx.URL(self._base_url).join(path)
@@ -269,8 +298,8 @@ class HttpClient:
         return where if len(where) <= 200 else f"{where[:199]}…"
 
     @contextmanager
-    def _time_limit(self, where: str) -> Iterator[None]:
-        limit_ms = self._timeout_ms
+    def _time_limit(self, where: str, *, unbounded: bool = False) -> Iterator[None]:
+        limit_ms = None if unbounded else self._timeout_ms
         with anyio.move_on_after(None if limit_ms is None else limit_ms / 1000) as scope:
             yield
         if scope.cancelled_caught:

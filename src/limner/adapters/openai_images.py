@@ -120,7 +120,7 @@ class OpenAIImagesGenerator:
                     raise
                 # Not a second attempt: the server has not begun one.
                 self._partial_images = 0
-        return await self._image(self._first_image(await self._client.post_json(_PATH, body)))
+        return await self._image(self._first_image(await self._client.post_json(_PATH, body, unbounded=True)))
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -128,7 +128,7 @@ class OpenAIImagesGenerator:
 
     async def _streamed(self, body: dict[str, Any], report: ProgressCallback) -> bytes:
         streaming = {**body, "stream": True, "partial_images": self._partial_images}
-        async with self._client.stream(_PATH, streaming) as answer:
+        async with self._client.stream(_PATH, streaming, unbounded=True) as answer:
             item = await self._last_event(answer, report)
         return await self._image(item)
 

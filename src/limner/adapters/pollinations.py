@@ -76,7 +76,7 @@ class PollinationsGenerator:
         Raises `NoBalance`, `Moderated` and every other `BackendError`; `BadRequest` for a prompt that is too
         long for an address.
         """
-        answer = await self._client.fetch("GET", self._path(request), shown="...")
+        answer = await self._client.fetch("GET", self._path(request), shown="...", unbounded=True)
         if answer.media_type.startswith("image/") or answer.media_type == "application/octet-stream":
             if not answer.data:
                 raise NoImage(f"{answer.where} answered with an empty image")
