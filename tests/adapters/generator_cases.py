@@ -6,6 +6,7 @@ import base64
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from urllib.parse import quote
 
 import anyio
 from starlette.responses import JSONResponse, Response
@@ -35,7 +36,7 @@ from limner.workflows.ports import GenerationRequest, Generator, ProgressCallbac
 from tests.adapters.pipelines import ScriptedPipeline, Unseeded
 from tests.adapters.servers.comfyui import WORKFLOW, ComfyServer
 from tests.adapters.servers.horde import HordeServer
-from tests.adapters.servers.local import WebServer
+from tests.adapters.servers.local import Received, WebServer
 from tests.adapters.servers.openai_images import OpenAIImagesServer, completed
 from tests.adapters.servers.sdapi import SdapiServer
 
@@ -48,6 +49,9 @@ PATHS = {
     "pollinations": "/image/a red fox in the snow",
     "json": "/paint",
 }
+KEY = "secret-key+1"
+SECRETS = [KEY, "secret-key%2B1", base64.b64encode(f"user:{KEY}".encode()).decode()]
+"""The key that every adapter is given, as it stands and as a server may give it back."""
 HTML = "<html>Cloudflare</html>"
 PIECE_SIZE = 7
 """Bytes. Small enough to cut a chunk's head, a number and an escape in two."""
@@ -67,12 +71,12 @@ _REFUSALS: dict[type[BackendError], tuple[int, str]] = {
 
 def backend(name: str, url: str) -> Generator:
     """The adapter for a server at `url`."""
-    key = "secret-key"
+    key = KEY
     body = {"prompt": "%prompt%"}
     kinds: dict[str, Callable[[], Generator]] = {
-        "sdapi": lambda: SdapiGenerator(url, poll_interval_ms=0),
+        "sdapi": lambda: SdapiGenerator(url, poll_interval_ms=0, auth=("user", key)),
         "openai": lambda: OpenAIImagesGenerator(url, model="m", api_key=key),
-        "openai streaming": lambda: OpenAIImagesGenerator(url, model="m", partial_images=2),
+        "openai streaming": lambda: OpenAIImagesGenerator(url, model="m", api_key=key, partial_images=2),
         "comfyui": lambda: ComfyUIGenerator(url, WORKFLOW, api_key=key, poll_interval_ms=0),
         "horde": lambda: HordeGenerator(url, api_key=key, poll_interval_ms=0, submit_interval_ms=0),
         "gemini": lambda: GeminiGenerator(url, model="m", api_key=key),
@@ -129,7 +133,15 @@ class Stage:
             if kind is NoImage:
                 return no_image()
             status, code = _REFUSALS[kind]
-            self.web.answer_json(path, {"error": {"message": "the reason", "code": code}}, status)
+
+            async def refuse(request: Received) -> Response:
+                sent = [
+                    request.headers.get(name, "") for name in ("authorization", "x-goog-api-key", "apikey")
+                ]
+                words = f"the reason; got {' '.join(filter(None, sent))}, that is {quote(KEY)}"
+                return JSONResponse({"error": {"message": words, "code": code}}, status)
+
+            self.web.on(path, refuse)
             return backend(name, self.web.url)
 
         def drip_fed() -> Generator:
@@ -148,6 +160,7 @@ class Stage:
             broken_image=broken_image,
             wrong_content_type=page,
             resumable=resumable,
+            secrets=SECRETS,
         )
 
 
@@ -181,6 +194,7 @@ def _sketch(stage: Stage) -> GeneratorCase:
         broken_image=None,
         wrong_content_type=None,
         resumable=None,
+        secrets=[],
     )
 
 
@@ -215,6 +229,7 @@ def _callable(stage: Stage) -> GeneratorCase:
         broken_image=lambda: returning(stage.half),
         wrong_content_type=lambda: returning(HTML),
         resumable=None,
+        secrets=[],
     )
 
 
@@ -254,6 +269,7 @@ def _sdapi(stage: Stage) -> GeneratorCase:
 def _horde(stage: Stage) -> GeneratorCase:
     def server(image: str, *, endless: bool = False) -> HordeServer:
         server = HordeServer(stage.web, image)
+        server.keys.add(KEY)
         server.endless, server.looked_at = endless, stage.begun
         server.states = [{"queue_position": 3}, {"queue_position": 1}, {"waiting": 0, "processing": 1}]
         return server
@@ -420,6 +436,7 @@ def _diffusers(stage: Stage) -> GeneratorCase:
         broken_image=None,
         wrong_content_type=None,
         resumable=None,
+        secrets=[],
     )
 
 

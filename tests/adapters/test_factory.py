@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import traceback
 from typing import Any
 
 import pytest
@@ -290,6 +291,33 @@ def test_a_bad_address_is_refused_without_its_password():
         generator_from("sdapi=me:secret@localhost:7860")
     assert str(caught.value).endswith("did you mean sdapi=http://***@localhost:7860")
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("spec", "shown"),
+    [
+        ("openia=sk-secret", "no generator 'openia=…'; "),
+        ("sketch=sk-secret", "sketch takes nothing behind its name"),
+        ("openai=eyJhbGci.sk-secret.Sf1KxwRJ", "not an http or https address (it has no http:// before it)"),
+        ("openai=sk-secret", "not an http or https address (it has no http:// before it)"),
+        ("http//user:sk-secret@host", "no generator 'http//***@host'; "),
+        ("http//user:sk-secret=@host", "no generator 'http//***@host'; "),
+        ("ftp://user:sk-secret@host?a=sk-secret", "no generator 'ftp://***@host'; "),
+        ("sdapi=https://user:sk-secret@host:port", "not a usable address: 'https://***@host:port'"),
+    ],
+)
+def test_what_is_mistyped_is_shown_without_keys_and_passwords(spec, shown):
+    with pytest.raises(InvalidSetting) as caught:
+        generator_from(spec)
+    assert shown in str(caught.value)
+    assert "sk-secret" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_secret_in_the_environment_that_cannot_be_read_is_not_shown(monkeypatch):
+    monkeypatch.setenv("LIMNER_COMFYUI_HEADERS", '["Bearer topsecretkey"]')
+    with pytest.raises(InvalidSetting, match="LIMNER_COMFYUI_HEADERS in the environment: ") as caught:
+        generator_from("comfyui=http://h", workflow=WORKFLOW)
+    assert "topsecretkey" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_an_option_that_the_generator_does_not_have_is_refused():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+from typing import Any
 
+import httpx
 import pytest
 from starlette.responses import Response
 
@@ -25,6 +27,7 @@ from tests.adapters.generator_cases import (
     HTML,
     PATHS,
     PIECE_SIZE,
+    SECRETS,
     Stage,
     backend,
     case_of,
@@ -84,7 +87,7 @@ async def test_every_refusal_is_a_typed_error_with_the_servers_words(
     await generator.aclose()
     assert type(caught.value) is kind
     assert caught.value.retry_after_ms == 2000
-    assert "secret-key" not in str(caught.value)
+    assert not any(secret in str(caught.value) for secret in SECRETS)
 
 
 @pytest.mark.parametrize("name", PATHS)
@@ -134,6 +137,20 @@ async def test_a_server_that_is_not_there_is_unavailable(name, request_for, prog
     generator = backend(name, url)
     with pytest.raises(Unavailable, match=r"cannot reach .* connection refused"):
         await generator.generate(request_for(), progress)
+    await generator.aclose()
+
+
+@pytest.mark.parametrize("name", ["sdapi", "openai", "openai streaming", "gemini", "pollinations", "json"])
+async def test_the_call_that_paints_has_no_time_limit_but_that_of_the_image(
+    name, web, comfy, png, request_for, progress
+):
+    generator: Any = case_of(name, Stage(web, comfy, png)).working()
+    # Whatever else is asked ends at once: it keeps the client's limits.
+    generator._client._timeout_ms = 0
+    generator._client._client.timeout = httpx.Timeout(None, read=0)
+    assert await generator.generate(request_for(), progress) == png
+    with pytest.raises(Unavailable, match="did not finish its answer within 0 s"):
+        await generator._client.get_json("anything")
     await generator.aclose()
 
 

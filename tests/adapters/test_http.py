@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import re
 import socket
+import traceback
 
 import anyio
 import httpx
 import pytest
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from limner.adapters.http import HttpClient
 from limner.errors import (
@@ -21,7 +22,7 @@ from limner.errors import (
     RateLimited,
     Unavailable,
 )
-from tests.adapters.servers.local import RawServer, Wire, chunk, happened, head
+from tests.adapters.servers.local import RawServer, Received, Wire, chunk, happened, head
 
 pytestmark = pytest.mark.anyio
 
@@ -90,6 +91,26 @@ async def test_an_answer_that_drips_without_end_is_given_up_in_time():
 
     with pytest.raises(Unavailable, match=r"did not finish its answer within 0\.001 s"):
         await get("http://host", timeout_ms=1, transport=httpx.MockTransport(answer))
+
+
+async def test_a_call_without_bounds_keeps_that_of_connecting():
+    asked: list[object] = []
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.extensions["timeout"])
+        return httpx.Response(200, json=1)
+
+    client = HttpClient(
+        "http://host", connect_timeout_ms=3, read_timeout_ms=4, transport=httpx.MockTransport(answer)
+    )
+    await client.post_json("x", {})
+    await client.post_json("x", {}, unbounded=True)
+    await client.fetch("GET", "x", unbounded=True)
+    async with client.stream("x", {}, unbounded=True):
+        pass
+    await client.aclose()
+    bounded = {"connect": 0.003, "read": 0.004, "write": 0.004, "pool": None}
+    assert asked == [bounded, *[{**bounded, "read": None, "write": None}] * 3]
 
 
 async def test_a_held_answer_can_be_cancelled(web):
@@ -216,6 +237,43 @@ async def test_whatever_else_is_secret_stays_out_of_the_servers_words(web):
     await client.aclose()
 
 
+async def test_a_key_in_the_path_is_shown_nowhere(web, caplog):
+    caplog.set_level(logging.DEBUG)
+    client = HttpClient(f"{web.url}/v1/abc%2Fdef/", secrets=("abc/def", "user-7"))
+    with pytest.raises(BadRequest) as caught:
+        await client.get_json("user-7/x")
+    unusable = "http://user-7:port/x"
+    with pytest.raises(BackendError) as refused:
+        await client.get_json(unusable)
+    await client.aclose()
+    assert web.received[0].raw_path == "/v1/abc%2Fdef/user-7/x"
+    assert str(caught.value) == f"{web.url}/v1/***/***/x answered 404: Not Found"
+    logged = "\n".join(entry.getMessage() for entry in caplog.records if "uvicorn" not in entry.name)
+    assert f"HTTP Request: GET {web.url}/v1/***/***/x " in logged
+    told = f"{client!r} {logged} {''.join(traceback.format_exception(refused.value))}"
+    assert not any(secret in told for secret in ("abc/def", "abc%2Fdef", "user-7"))
+
+
+async def test_a_host_that_is_secret_is_shown_nowhere_either(web):
+    web.answer("/x", Response(b"x", headers={"set-cookie": "a=b"}))
+    client = HttpClient(web.url, secrets=("http", "127.0.0.1"))
+    assert await client.get_bytes("x") == b"x"
+    with pytest.raises(BadRequest, match=r"://\*\*\*:[0-9]+/y answered 404"):
+        await client.get_bytes("y")
+    await client.aclose()
+
+
+async def test_credentials_are_taken_out_as_they_were_sent(web):
+    async def echo(got: Received) -> Response:
+        return JSONResponse({"error": f"bad header {got.headers['authorization']}"}, 401)
+
+    web.on("/x", echo)
+    client = HttpClient(web.url, auth=("user", "hunter22"))
+    with pytest.raises(AuthFailed, match=r"answered 401: bad header Basic \*\*\*"):
+        await client.get_json("x")
+    await client.aclose()
+
+
 async def test_the_client_librarys_own_log_shows_no_query(web, caplog):
     caplog.set_level(logging.DEBUG)
     web.answer("/x", Response(b"x"))
@@ -257,13 +315,17 @@ async def test_a_fetch_follows_redirects_where_nothing_was_sent(web):
     await client.aclose()
 
 
-async def test_a_path_that_says_too_much_is_shown_as_something_else(web):
+async def test_a_path_that_says_too_much_is_shown_as_something_else(web, caplog):
+    caplog.set_level(logging.DEBUG)
     client = HttpClient(web.url)
     with pytest.raises(BadRequest) as caught:
         await client.fetch("GET", "image/my%20diary?seed=1", shown="image/...")
     await client.aclose()
     assert str(caught.value) == f"{web.url}/image/... answered 404: Not Found"
     assert web.received[0].raw_path == "/image/my%20diary"
+    logged = [entry.getMessage() for entry in caplog.records if "uvicorn" not in entry.name]
+    assert any(f"GET {web.url}/image/... " in line for line in logged)
+    assert not any("diary" in line for line in logged)
 
 
 async def test_a_deletion_waits_for_the_status_only(web):
@@ -348,6 +410,24 @@ async def test_only_web_addresses_are_fetched(web, url):
 def test_a_base_address_must_be_a_web_address(url):
     with pytest.raises(InvalidSetting, match="address"):
         HttpClient(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("https://user:hunter22@host:port", "not a usable address: 'https://***@host:port'"),
+        ("http://user:hunter 22@host", "not an http or https address: 'http://***@host'"),
+        ("ftp://user:hunter22@host?key=hunter22", "not an http or https address: 'ftp://***@host'"),
+        ("http://host:hunter/22@host", "not a usable address: 'http://***@host'"),
+        ("user:hunter22@host:7860", "not an http or https address (it has no http:// before it)"),
+        ("hunter22", "not an http or https address (it has no http:// before it)"),
+    ],
+)
+def test_a_mistyped_address_shows_no_password(url, told):
+    with pytest.raises(InvalidSetting) as caught:
+        HttpClient(url)
+    assert str(caught.value) == told
+    assert "hunter" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_a_key_that_no_header_can_carry_is_refused_without_being_shown():

@@ -263,6 +263,24 @@ async def test_keys_are_shown_nowhere_wherever_they_are(web, server, request_for
     assert not any(key in told for key in keys)
 
 
+async def test_a_key_from_the_environment_may_stand_in_the_path(
+    web, tmp_path, monkeypatch, request_for, caplog
+):
+    caplog.set_level(logging.DEBUG)
+    monkeypatch.setenv("FAL_KEY", "path-key-4")
+    file = tmp_path / "server.json"
+    file.write_text(json.dumps({"url": f"{web.url}/v1/${{FAL_KEY}}/paint", "body": BODY, "image": "$.image"}))
+    generator = json_generator_from_file(file)
+    with pytest.raises(BadRequest) as caught:
+        await generator.generate(request_for(), lambda *_: None)
+    await generator.aclose()
+    assert web.received[0].path == "/v1/path-key-4/paint"
+    assert str(caught.value) == f"{web.url}/v1/***/paint answered 404: Not Found"
+    logged = "\n".join(entry.getMessage() for entry in caplog.records if "uvicorn" not in entry.name)
+    assert "/v1/***/paint" in logged
+    assert "path-key-4" not in f"{generator!r} {logged}"
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [

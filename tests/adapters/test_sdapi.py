@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from limner.adapters.http import HttpClient
 from limner.adapters.sdapi import SdapiGenerator
 from limner.adapters.sdapi_progress import ProgressWatch, SdapiProgress
-from limner.errors import BadRequest, InvalidSetting
+from limner.errors import BadRequest, InvalidSetting, Unavailable
 from limner.testing import ProgressRecorder
 from tests.adapters.conftest import RequestMaker
 from tests.adapters.servers.local import PATIENCE_S, Received, WebServer, happened
@@ -310,6 +310,25 @@ async def test_cancelling_at_a_server_that_is_in_trouble_is_quiet(web, text, req
     await cancel_once_begun(web, server, request_for, progress)
     assert not server.interrupted.is_set()
     server.finish()
+
+
+@pytest.mark.parametrize("is_ours", [True, False])
+async def test_work_that_a_proxy_has_given_up_is_interrupted_if_it_is_ours(
+    web, text, request_for, progress, is_ours
+):
+    server = SdapiServer(web, text)
+    server.endless = True
+
+    async def given_up(got: Received) -> Response:
+        server.current = got.json["force_task_id"] if is_ours else "somebody else's"
+        return Response(status_code=504)
+
+    web.on("/sdapi/v1/txt2img", given_up)
+    generator = SdapiGenerator(web.url)
+    with pytest.raises(Unavailable, match="answered 504"):
+        await generator.generate(request_for(), progress)
+    await generator.aclose()
+    assert server.interrupted.is_set() == is_ours
 
 
 async def test_a_server_without_the_interface_gets_a_hint(web, request_for, progress):

@@ -93,6 +93,9 @@ class Faultless:
         pass
 
 
+KEY = "sk-very-secret"
+
+
 def case_of(painter: type[Faultless], image: bytes) -> GeneratorCase:
     """The situations of a painter with a service in this process, where nothing comes over a wire."""
 
@@ -124,6 +127,7 @@ def case_of(painter: type[Faultless], image: bytes) -> GeneratorCase:
         broken_image=lambda: painter(service(answer=image[: len(image) // 2])),
         wrong_content_type=lambda: painter(service(answer="<html>")),
         resumable=resumable,
+        secrets=[KEY],
     )
 
 
@@ -281,6 +285,16 @@ class RaisesNoWords(Faultless):
 class RaisesATraceback(Faultless):
     async def refuse(self, refusal: BackendError) -> None:
         raise type(refusal)("Traceback (most recent call last):\n  File …")
+
+
+class ShowsTheKey(Faultless):
+    async def refuse(self, refusal: BackendError) -> None:
+        raise type(refusal)(f"the key {KEY} is wrong")
+
+
+class ShowsTheKeyBelow(Faultless):
+    async def refuse(self, refusal: BackendError) -> None:
+        raise type(refusal)("the key is wrong") from ValueError(KEY)
 
 
 class PaintsAllTheSame(Faultless):

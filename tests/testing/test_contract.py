@@ -34,6 +34,7 @@ STOPPED = "test_cancelling_stops_the_work_where_it_is_claimed"
 AFTER = "test_cancelling_after_the_image_has_come_changes_nothing"
 NEXT = "test_after_a_cancelled_call_it_paints_the_next"
 REFUSED = "test_a_refusal_is_an_error_of_its_kind_in_one_line"
+SECRET = "test_what_is_secret_is_shown_nowhere"
 DRIPS = "test_a_body_that_comes_in_drips_is_read_to_its_end"
 BROKEN = "test_a_broken_image_is_never_taken_for_one"
 PAGE = "test_an_answer_of_another_type_is_an_error_of_the_backend"
@@ -69,6 +70,8 @@ FAULTS: list[tuple[str, type[Faultless]]] = [
     (REFUSED, painters.RaisesNoWords),
     (REFUSED, painters.RaisesATraceback),
     (REFUSED, painters.PaintsAllTheSame),
+    (SECRET, painters.ShowsTheKey),
+    (SECRET, painters.ShowsTheKeyBelow),
     (DRIPS, painters.AsksSomebodyElse),
     (BROKEN, painters.MendsWhatIsBroken),
     (BROKEN, painters.TakesABrokenImageForAnOutage),

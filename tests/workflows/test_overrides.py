@@ -12,7 +12,7 @@ from limner.adapters.limner import Limner
 from limner.errors import InvalidSetting, Refused
 from limner.testing import make_request
 from limner.workflows.overrides import Override, PromptOverrides
-from limner.workflows.ports import PromptSettings
+from limner.workflows.ports import GenerationRequest, PromptSettings
 from tests.studio import Studio, tag
 
 ALL: tuple[Override, ...] = ("negative", "seed", "width", "height", "steps")
@@ -136,6 +136,44 @@ async def test_the_generator_is_asked_with_them_and_the_text_keeps_the_prompt_as
         assert second.seed != 5
         assert list(result.prompts.values()) == [prompt]
         assert tag(prompt) in await studio.text("m")
+
+
+class Watermark:
+    """A step after the painting that notes what it is told; it goes wrong as often as `faults` says."""
+
+    def __init__(self, faults: int = 0) -> None:
+        self.faults = faults
+        self.seen: list[tuple[str, int, int | None]] = []
+
+    async def __call__(self, request: GenerationRequest, image: bytes) -> bytes:
+        self.seen.append((request.prompt, request.seed, request.settings.width))
+        if len(self.seen) <= self.faults:
+            raise TimeoutError("the step is busy")
+        return image
+
+
+ASKING = tag("a fox --width 128 --seed 5")
+MEANT = ("a fox", 5, 128)
+
+
+@pytest.mark.anyio
+async def test_a_step_after_the_painting_sees_what_was_painted():
+    step = Watermark()
+    async with Studio(prompt_overrides=ALL, after_generation=step) as studio:
+        await studio.illustrate("m", ASKING)
+    assert step.seen == [MEANT]
+
+
+@pytest.mark.anyio
+async def test_a_step_that_is_asked_again_about_a_picture_sees_the_same():
+    step = Watermark(faults=1)
+    async with Studio(prompt_overrides=ALL, after_generation=step) as studio:
+        async for _ in studio.limner.illustrate("m", [ASKING]):
+            pass
+        await studio.tick(2_000)
+        await studio.limner.finished("m")
+        assert len(studio.painter.requests) == 1
+    assert step.seen == [MEANT, MEANT]
 
 
 @pytest.mark.anyio

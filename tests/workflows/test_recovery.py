@@ -525,6 +525,24 @@ async def test_a_job_with_an_id_is_picked_up_again_instead_of_paid_for_twice():
     assert sorted(queue.started) == ["a cat", "a dog"]
 
 
+async def test_a_job_that_is_picked_up_again_is_worked_over_by_what_its_prompt_asked_for():
+    seen: list[tuple[str, int, int | None]] = []
+
+    async def watermark(request: GenerationRequest, image: bytes) -> bytes:
+        seen.append((request.prompt, request.seed, request.settings.width))
+        return image
+
+    house, queue = House(prompt_overrides=["width", "seed"], after_generation=watermark), Queue()
+    async with house.process(queue) as first:
+        await stream(first, tag("a cat --width 128 --seed 5"))
+        await settle()
+    assert (queue.started, seen) == (["a cat"], [])
+    queue.finished.set()
+    async with house.process(queue) as second:
+        await second.limner.finished("m")
+    assert (queue.asked_for, seen) == (["job-1"], [("a cat", 5, 128)])
+
+
 async def test_a_job_that_the_server_has_lost_is_started_anew():
     house, queue = House(), Queue()
     async with house.process(queue) as first:

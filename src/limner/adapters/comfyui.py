@@ -129,7 +129,7 @@ class ComfyUIGenerator:
 
     def __repr__(self) -> str:
         """The address only."""
-        return f"ComfyUIGenerator({self._client.base_url!r})"
+        return f"ComfyUIGenerator({self._client.address!r})"
 
     async def generate(self, request: GenerationRequest, report: ProgressCallback) -> bytes:
         """Queue the workflow, or with `request.job_id` look for a job that was queued; wait; fetch the image.
@@ -138,7 +138,7 @@ class ComfyUIGenerator:
         puts out none, `JobLost` for a job that is neither in the queue nor in the history, or that the
         server has answered from memory without the image …
         """
-        job = Job(JobMessages(self._client.base_url, self._template.classes))
+        job = Job(JobMessages(self._client.address, self._template.classes))
         try:
             end = await self._ended(job, request, report)
             if end.failure is not None:
@@ -175,7 +175,7 @@ class ComfyUIGenerator:
                 failure = error
             group.cancel_scope.cancel()
         if end is None:
-            raise failure or BackendError(f"{self._client.base_url}: the job came to no end")
+            raise failure or BackendError(f"{self._client.address}: the job came to no end")
         return end
 
     async def _submit(self, job: Job, request: GenerationRequest, report: ProgressCallback) -> None:
@@ -204,7 +204,7 @@ class ComfyUIGenerator:
         told = answer if isinstance(answer, dict) else {}
         id_ = told.get("prompt_id")
         if not isinstance(id_, str) or not id_:
-            raise BackendError(f"{self._client.base_url}prompt answered without a prompt_id")
+            raise BackendError(f"{self._client.address}prompt answered without a prompt_id")
         job.accept(id_)
         job.faults = node_faults(told.get("node_errors"))
         report(job_id=id_)
@@ -285,7 +285,7 @@ class ComfyUIGenerator:
         """
         try:
             answer = await self._client.get_json(f"history/{quote(job.id, safe='')}")
-            end = read_history(self._client.base_url, answer, job.id)
+            end = read_history(self._client.address, answer, job.id)
             item = await self._queued(job) if end is None and also_in_queue else None
         except BackendError as error:
             job.troubles += 1
@@ -304,7 +304,7 @@ class ComfyUIGenerator:
             if job.messages.is_over and job.messages.outputs:
                 # Somebody has cleared the history, but the websocket has told what is needed.
                 return Finished(job.messages.outputs), None
-            raise JobLost(f"{self._client.base_url} has {job.id} neither in its queue nor in its history")
+            raise JobLost(f"{self._client.address} has {job.id} neither in its queue nor in its history")
         return None, item
 
     async def _queued(self, job: Job) -> QueueItem | None:
@@ -333,15 +333,15 @@ class ComfyUIGenerator:
                     return job.messages.pictures[node]
             if not why and self._is_from_memory(end):
                 raise JobLost(
-                    f"{self._client.base_url} painted this before, and has not given the image again"
+                    f"{self._client.address} painted this before, and has not given the image again"
                 )
             if by_websocket:
                 raise JobLost(
-                    f"{self._client.base_url}: the image was sent over a websocket that was not there"
+                    f"{self._client.address}: the image was sent over a websocket that was not there"
                 )
         what = f"only {files[0].filename[:100]!r}, which is no image" if files else "no image"
         whose = f"node {self._output_node}" if self._output_node is not None else "the workflow"
-        words = f"{self._client.base_url}: {whose} has put out {what}{f' ({why})' if why else ''}"
+        words = f"{self._client.address}: {whose} has put out {what}{f' ({why})' if why else ''}"
         raise NoImage(self._client.without_secrets(words))
 
     async def _fetched(self, file: OutputFile, end: Finished) -> bytes:

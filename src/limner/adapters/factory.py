@@ -15,6 +15,7 @@ from limner.adapters.horde import HordeGenerator
 from limner.adapters.openai_images import OpenAIImagesGenerator
 from limner.adapters.options import REQUIRED, Option, closest, options_of
 from limner.adapters.pollinations import PollinationsGenerator
+from limner.adapters.redaction import shown_address
 from limner.adapters.sdapi import SdapiGenerator
 from limner.adapters.sketch import SketchGenerator
 from limner.errors import InvalidSetting
@@ -23,17 +24,20 @@ from limner.workflows.ports import Generator
 
 DEFAULT_IMAGE_MODEL = "gpt-image-1"
 
+_NAME = re.compile(r"[\w .-]*")
 _OPENAI_KEYS = ("LIMNER_OPENAI_KEY", "OPENAI_API_KEY")
 # The parameters that take what stands behind the "=".
 _BEHIND_THE_NAME = ("base_url", "file", "pipeline")
 # What stands behind a name, in words.
 _WANTED = {"URL": "an address", "FILE": "a file", "MODEL": "a model"}
-# A host as people copy it from a server's own output: with a port, a dot, or both.
+# A host as people copy it from a server's own output. Neither a port nor a top-level domain: may be a key.
 _BARE_ADDRESS = re.compile(
-    r"(?:[^\s/@]{0,200}@)?(?:[\w.-]{1,100}:\d{1,5}|\[[0-9a-fA-F:]{2,45}\](?::\d{1,5})?|[\w-]{1,60}(?:\.[\w-]{1,60})+"
-    r"|localhost)(?:/\S{0,200})?"
+    r"""(?:[^\s/@]{0,200}@)?
+    (?: [\w.-]{1,100}:\d{1,5} | \[[0-9a-f:]{2,45}\](?::\d{1,5})?
+      | (?:[\w-]{1,60}\.){1,9}(?:[a-z]{2,8}|\d{1,3}) | localhost )
+    (?:/\S{0,200})?""",
+    re.VERBOSE | re.IGNORECASE,
 )
-_USER_IN_ADDRESS = re.compile(r"[^\s/=]+@")
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,9 +223,9 @@ def backend_of(spec: str) -> tuple[Backend, tuple[str, ...]]:
     backend = BACKENDS.get(name.casefold())
     if backend is not None and backend.takes(mark, behind):
         if "URL" in backend.behind and _BARE_ADDRESS.fullmatch(behind.strip()):
-            meant = shown_spec(f"{backend.name}=http://{behind.strip()}")
+            shown = shown_address(behind)
             raise InvalidSetting(
-                f"not an http or https address: {shown_spec(behind)!r}; did you mean {meant}"
+                f"not an http or https address: {shown!r}; did you mean {backend.name}=http://{shown}"
             )
         return backend, (behind,) if mark else ()
     # Not by the part before "=": an address may have one in its query.
@@ -229,18 +233,15 @@ def backend_of(spec: str) -> tuple[Backend, tuple[str, ...]]:
         return BACKENDS["sdapi"], (spec,)
     if backend is not None:
         raise InvalidSetting(backend.missing())
-    raise InvalidSetting(f"no generator {shown_spec(spec)!r}; {_meant_by(spec)}")
-
-
-def shown_spec(spec: str) -> str:
-    """Words that name a generator, fit for a message: an address without its user and password."""
-    return _USER_IN_ADDRESS.sub("***@", spec)[:100]
+    # What stands behind a name may be a key.
+    told = f"{name}=…" if mark and _NAME.fullmatch(name) else shown_address(spec)
+    raise InvalidSetting(f"no generator {told[:100]!r}; {_meant_by(spec)}")
 
 
 def _meant_by(spec: str) -> str:
     """What whoever wrote this may have meant."""
     if _BARE_ADDRESS.fullmatch(spec):
-        return f"an address needs http:// before it: http://{shown_spec(spec)}"
+        return f"an address needs http:// before it: http://{shown_address(spec)}"
     # Also "sdapi:http://…" and "sdapi http://…".
     name = re.split(r"[=:\s]", spec, maxsplit=1)[0]
     behind = spec[len(name) :].lstrip("=: ")
@@ -248,10 +249,9 @@ def _meant_by(spec: str) -> str:
     possible = f"possible are: {POSSIBLE}"
     if not near:
         return possible
-    meant = (
-        f"{near}={shown_spec(behind)}" if behind and BACKENDS[near].behind else near + BACKENDS[near].behind
-    )
-    return f"did you mean {meant}? {possible}"
+    is_address = behind.casefold().startswith(("http://", "https://")) and "URL" in BACKENDS[near].behind
+    meant = f"={shown_address(behind)}" if is_address else BACKENDS[near].behind
+    return f"did you mean {near}{meant}? {possible}"
 
 
 def openai_key_from_environment() -> str | None:

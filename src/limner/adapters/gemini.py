@@ -90,7 +90,7 @@ class GeminiGenerator:
 
     def __repr__(self) -> str:
         """The address and the model, never the key."""
-        return f"GeminiGenerator({self._client.base_url!r}, model={self._model!r})"
+        return f"GeminiGenerator({self._client.address!r}, model={self._model!r})"
 
     async def generate(
         self,
@@ -99,9 +99,9 @@ class GeminiGenerator:
     ) -> bytes:
         """Ask for one image and wait for it. Raises `Moderated` and every other `BackendError`."""
         body = self._predict_body(request) if self._is_imagen else self._content_body(request)
-        told = await self._client.post_json(self._path, body)
+        told = await self._client.post_json(self._path, body, unbounded=True)
         if not isinstance(told, dict):
-            raise NoImage(f"{self._client.base_url}{self._path} answered with JSON that is no image")
+            raise NoImage(f"{self._client.address}{self._path} answered with JSON that is no image")
         image = _predicted_image(told) if self._is_imagen else _content_image(told)
         if image is None:
             raise self._without_image(told)
@@ -128,7 +128,7 @@ class GeminiGenerator:
         return {"instances": [{"prompt": request.prompt}], "parameters": _without_nones(settings)}
 
     def _without_image(self, told: dict[str, Any]) -> BackendError:
-        where = f"{self._client.base_url}{self._path}"
+        where = f"{self._client.address}{self._path}"
         if told.get("error"):
             error = typed_error(f"{where} reports an error", words_from_json(told))
         elif self._is_imagen:

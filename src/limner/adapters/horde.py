@@ -146,7 +146,7 @@ class HordeGenerator:
 
     def __repr__(self) -> str:
         """The address only."""
-        return f"HordeGenerator({self._client.base_url!r})"
+        return f"HordeGenerator({self._client.address!r})"
 
     async def generate(self, request: GenerationRequest, report: ProgressCallback) -> bytes:
         """Submit a job, or take up `request.job_id`, and wait for its image.
@@ -221,7 +221,7 @@ class HordeGenerator:
         answer = await self._client.post_json("generate/async", body)
         told = answer if isinstance(answer, dict) else {}
         if not isinstance(told.get("id"), str) or not told["id"]:
-            raise BackendError(f"{self._client.base_url}generate/async answered without a job's id")
+            raise BackendError(f"{self._client.address}generate/async answered without a job's id")
         job.id = told["id"]
         job.warning = one_line(str(told.get("message") or ""), 300)
 
@@ -233,20 +233,20 @@ class HordeGenerator:
             told = await self._look(lambda: self._ask("check", job))
             if told.get("faulted") is True:
                 job.over = True
-                raise BackendError(f"{self._client.base_url} could not complete the job: it is faulted")
+                raise BackendError(f"{self._client.address} could not complete the job: it is faulted")
             if told.get("done") is True:
                 return await self._image(job)
             report(progress.fraction(told))
             hopeless = hopeless + 1 if _is_hopeless(told) else 0
             if hopeless == _HOPELESS_LOOKS:
                 why = job.warning or "no worker that is there at present can paint it"
-                raise BadRequest(f"{self._client.base_url} cannot do this (model, size or steps): {why}")
+                raise BadRequest(f"{self._client.address} cannot do this (model, size or steps): {why}")
             await anyio.sleep(self._poll_interval_ms / 1000)
 
     async def _image(self, job: _Job) -> bytes:
         told = await self._look(lambda: self._ask("status", job))
         job.over = True
-        where = f"{self._client.base_url}generate/status/{job.id}"
+        where = f"{self._client.address}generate/status/{job.id}"
         generations = told.get("generations")
         if not isinstance(generations, list) or not generations:
             # So ends a job that was cancelled, and every waiting one when the horde goes into maintenance.
@@ -288,7 +288,7 @@ class HordeGenerator:
             job.over = True
             raise JobLost(str(error)) from error
         if not isinstance(told, dict):
-            raise NoImage(f"{self._client.base_url}{path} answered with JSON that is no job's state")
+            raise NoImage(f"{self._client.address}{path} answered with JSON that is no job's state")
         return told
 
     async def _withdraw(self, job_id: str) -> None:

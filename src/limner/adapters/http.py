@@ -17,6 +17,7 @@ import httpcore
 import httpx
 
 from limner.adapters.http_errors import error_from_answer, reason_of
+from limner.adapters.redaction import Secrets, shown_address
 from limner.adapters.sniffing import describe
 from limner.adapters.websocket import WebSocket, is_accepted, upgrade_headers
 from limner.errors import AnswerTooLarge, BackendError, InvalidSetting, Unavailable
@@ -50,10 +51,12 @@ class HttpClient:
     """A client for one server.
 
     `base_url` is http or https; a user and password in it are used and then kept out of sight.
-    `headers` go with each request to that server; what stands in them and in `secrets` is taken out of the
-    server's own words. `max_bytes` bounds an answer, `connect_timeout_ms` the making of a connection,
-    `read_timeout_ms` the wait for the next bytes, `timeout_ms` one whole request from the first byte sent to
-    the last one read (None: no bound); a stream of events has no such bound.
+    `headers` go with each request to that server; what stands in them and in `secrets` is taken out of
+    addresses and of the server's own words before they are shown. `max_bytes` bounds an answer,
+    `connect_timeout_ms` the making of a connection, `read_timeout_ms` the wait for the next bytes,
+    `timeout_ms` one whole request from the first byte sent to the last one read (None: no bound); a stream
+    of events has no such bound. A call that is `unbounded` has neither of the latter two: it is the one that
+    paints, and how long an image may take is the session's business.
 
     Every method raises a `limner.errors.BackendError`: `Unavailable` where the server cannot be reached
     or the connection breaks, `AnswerTooLarge`, or what the answer's status says (see `http_errors`).
@@ -72,24 +75,24 @@ class HttpClient:
         timeout_ms: int | None = 600_000,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        url = _checked(base_url)
+        secrets = tuple(secrets)
+        url = _checked(base_url, Secrets(others=secrets))
         if auth is None and url.userinfo:
             auth = (url.username, url.password)
-        self._secrets = _secrets(headers or {}, auth, secrets)
+        self._secrets = Secrets(headers, auth, secrets)
         # The path ends in "/", so that joining a relative path keeps all of it.
-        self.base_url = str(url.copy_with(userinfo=b"", query=None, fragment=None)).rstrip("/") + "/"
+        self._base_url = str(url.copy_with(userinfo=b"", query=None, fragment=None)).rstrip("/") + "/"
+        self.address = self._where(httpx.URL(self._base_url))
+        """The server's address, fit for a message. It ends in a slash."""
         self._headers = _header_values(headers or {})
         self._auth = httpx.BasicAuth(*auth) if auth else None
         self._max_bytes = max_bytes
         self._timeout_ms = timeout_ms
+        self._connect_timeout_ms = connect_timeout_ms
         self._client = httpx.AsyncClient(
             # Compressed answers could be small on the wire and endless in memory; none are asked for.
             headers={"accept-encoding": "identity", "user-agent": "limner"},
-            timeout=httpx.Timeout(
-                read_timeout_ms / 1000 if read_timeout_ms is not None else None,
-                connect=connect_timeout_ms / 1000,
-                pool=None,
-            ),
+            timeout=self._timeouts(read_timeout_ms),
             # How many requests run at once is decided by the workflows' one global limit, not here.
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=8),
             transport=transport,
@@ -98,20 +101,23 @@ class HttpClient:
 
     def __repr__(self) -> str:
         """The address only: headers and credentials stay out."""
-        return f"HttpClient({self.base_url!r})"
+        return f"HttpClient({self.address!r})"
 
     async def get_json(self, path: str, *, max_bytes: int | None = None) -> object:
         """GET `path` and parse the answer as JSON."""
         return await self._json("GET", path, None, max_bytes)
 
-    async def post_json(self, path: str, body: Mapping[str, Any], *, max_bytes: int | None = None) -> object:
+    async def post_json(
+        self, path: str, body: Mapping[str, Any], *, max_bytes: int | None = None, unbounded: bool = False
+    ) -> object:
         """POST `body` as JSON to `path` and parse the answer as JSON."""
-        return await self._json("POST", path, body, max_bytes)
+        return await self._json("POST", path, body, max_bytes, unbounded=unbounded)
 
     async def post(self, path: str, body: Mapping[str, Any]) -> None:
         """POST `body` as JSON to `path`. Only the status of the answer counts, its body is not read."""
-        with self._time_limit(path):
-            async with self._open("POST", self._url(path), body):
+        url = self._url(path)
+        with self._time_limit(self._where(url)):
+            async with self._open("POST", url, body):
                 pass
 
     async def get_bytes(self, url: str, *, max_bytes: int | None = None) -> bytes:
@@ -119,25 +125,35 @@ class HttpClient:
 
         The headers and credentials of this client go along to its own server only.
         """
-        with self._time_limit(url):
-            async with self._open_file(self._url(url)) as answer:
+        file = self._url(url)
+        with self._time_limit(self._where(file)):
+            async with self._open_file(file) as answer:
                 return await answer.read(max_bytes or self._max_bytes)
 
     async def fetch(
-        self, method: str, path: str, body: object = None, *, max_bytes: int | None = None, shown: str = ""
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        max_bytes: int | None = None,
+        shown: str = "",
+        unbounded: bool = False,
     ) -> Fetched:
         """Ask for `path` and read whatever comes; only a GET follows redirects, up to 5.
 
-        `body` goes along as JSON unless it is None. `shown` stands for the path in messages, for a path that
-        says too much.
+        `body` goes along as JSON unless it is None. `shown` stands for the address in messages and in the
+        client library's log, for one that says too much; it may be relative to the server.
         """
-        with self._time_limit(shown or path):
-            url = self._url(path)
-            where = _shown(self._url(shown)) if shown else _shown(url)
+        url = self._url(path)
+        where = self._where(url)
+        if shown:
+            where = shown if "://" in shown else f"{self.address}{shown}"
+        with self._time_limit(where, unbounded=unbounded):
             opened = (
-                self._open_file(url, where)
+                self._open_file(url, where, unbounded=unbounded)
                 if method == "GET" and body is None
-                else self._open(method, url, body, where=where)
+                else self._open(method, url, body, where=where, unbounded=unbounded)
             )
             async with opened as answer:
                 data = await answer.read(max_bytes or self._max_bytes)
@@ -145,20 +161,21 @@ class HttpClient:
 
     async def delete(self, path: str) -> None:
         """DELETE `path`; what the server has to say about it is not read."""
-        with self._time_limit(path):
-            async with self._open("DELETE", self._url(path), None):
+        url = self._url(path)
+        with self._time_limit(self._where(url)):
+            async with self._open("DELETE", url, None):
                 pass
 
     def without_secrets(self, words: str) -> str:
-        """`words` of the server with the keys of this client taken out."""
-        for secret in self._secrets:
-            words = words.replace(secret, "***")
-        return words
+        """`words` with the keys of this client taken out."""
+        return self._secrets.taken_out_of(words)
 
     @asynccontextmanager
-    async def stream(self, path: str, body: Mapping[str, Any]) -> AsyncIterator[Answer]:
+    async def stream(
+        self, path: str, body: Mapping[str, Any], *, unbounded: bool = False
+    ) -> AsyncIterator[Answer]:
         """POST `body` as JSON and hand out the answer before its body has come."""
-        async with self._open("POST", self._url(path), body) as answer:
+        async with self._open("POST", self._url(path), body, unbounded=unbounded) as answer:
             yield answer
 
     @asynccontextmanager
@@ -183,21 +200,31 @@ class HttpClient:
         await self._client.aclose()
 
     async def _json(
-        self, method: str, path: str, body: Mapping[str, Any] | None, max_bytes: int | None
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None,
+        max_bytes: int | None,
+        *,
+        unbounded: bool = False,
     ) -> object:
-        with self._time_limit(path):
-            async with self._open(method, self._url(path), body) as answer:
+        url = self._url(path)
+        with self._time_limit(self._where(url), unbounded=unbounded):
+            async with self._open(method, url, body, unbounded=unbounded) as answer:
                 return await answer.json(max_bytes or self._max_bytes)
 
     @asynccontextmanager
-    async def _open_file(self, url: httpx.URL, where: str = "") -> AsyncIterator[Answer]:
+    async def _open_file(
+        self, url: httpx.URL, where: str = "", *, unbounded: bool = False
+    ) -> AsyncIterator[Answer]:
         for _ in range(5):
-            async with self._open("GET", url, None, follow=True, where=where) as answer:
+            opened = self._open("GET", url, None, follow=True, where=where, unbounded=unbounded)
+            async with opened as answer:
                 if answer.redirect is None:
                     yield answer
                     return
                 url = url.join(answer.redirect)
-        raise BackendError(f"{where or _shown(url)} redirects in circles")
+        raise BackendError(f"{where or self._where(url)} redirects in circles")
 
     @asynccontextmanager
     async def _open(
@@ -209,20 +236,27 @@ class HttpClient:
         follow: bool = False,
         where: str = "",
         upgrade: Mapping[str, str] | None = None,
+        unbounded: bool = False,
     ) -> AsyncIterator[Answer]:
-        where = where or _shown(url)
+        where = where or self._where(url)
         if url.scheme not in ("http", "https") or not url.host:
             raise BackendError(f"will not fetch {where}: not an http or https address")
-        ours = _origin(url) == _origin(httpx.URL(self.base_url))
+        ours = _origin(url) == _origin(httpx.URL(self._base_url))
         # A lone surrogate is no character and cannot be sent; it becomes a question mark.
         content = b"" if body is None else json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
         headers = dict(self._headers) if ours else {}
         headers |= upgrade or {}
         if body is not None:
             headers["content-type"] = "application/json"
-        request = self._client.build_request(method, url, headers=headers, content=content or None)
+        request = self._client.build_request(
+            method,
+            url,
+            headers=headers,
+            content=content or None,
+            timeout=self._timeouts(None) if unbounded else httpx.USE_CLIENT_DEFAULT,
+        )
         request.stream = _Content(content)
-        request.url = _Logged(request.url)
+        request.url = _Logged(request.url, where)
         with self._translated(where):
             response = await self._client.send(request, stream=True, auth=self._auth if ours else None)
         answer = Answer(response, where, self)
@@ -244,19 +278,31 @@ class HttpClient:
         error = error_from_answer(answer.where, response.status_code, response.headers, beginning)
         return type(error)(self.without_secrets(str(error)), retry_after_ms=error.retry_after_ms)
 
+    def _timeouts(self, read_timeout_ms: int | None) -> httpx.Timeout:
+        silence_s = None if read_timeout_ms is None else read_timeout_ms / 1000
+        return httpx.Timeout(silence_s, connect=self._connect_timeout_ms / 1000, pool=None)
+
     def _url(self, path: str) -> httpx.URL:
         try:
-            return httpx.URL(self.base_url).join(path)
+            return httpx.URL(self._base_url).join(path)
         except (httpx.InvalidURL, ValueError, UnicodeError) as error:
-            raise BackendError(f"cannot use the address {path[:200]!r}: {error}") from error
+            # Not with the library's error below it, which may show the address.
+            told = self.without_secrets(f"cannot use the address {path[:200]!r}: {error}")
+            raise BackendError(told) from None
+
+    def _where(self, url: httpx.URL) -> str:
+        """An address for a message: no user, no password, no query, and no key in its path."""
+        bare = str(url.copy_with(scheme="", userinfo=b"", query=None, fragment=None))
+        # The scheme stays, whatever is secret: the client library takes what is logged for an address.
+        where = f"{url.scheme}:{self.without_secrets(bare)}" if url.scheme else self.without_secrets(bare)
+        return where if len(where) <= 200 else f"{where[:199]}…"
 
     @contextmanager
-    def _time_limit(self, path: str) -> Iterator[None]:
-        limit_ms = self._timeout_ms
+    def _time_limit(self, where: str, *, unbounded: bool = False) -> Iterator[None]:
+        limit_ms = None if unbounded else self._timeout_ms
         with anyio.move_on_after(None if limit_ms is None else limit_ms / 1000) as scope:
             yield
         if scope.cancelled_caught:
-            where = _shown(self._url(path))
             raise Unavailable(f"{where} did not finish its answer within {(limit_ms or 0) / 1000:g} s")
 
     @contextmanager
@@ -380,10 +426,14 @@ class _Content(httpx.AsyncByteStream):
 
 
 class _Logged(httpx.URL):
-    """An address as the client library writes it into its log: without the query, where keys tend to be."""
+    """An address as the client library writes it into its log: as it is shown in messages."""
+
+    def __init__(self, url: httpx.URL, shown: str) -> None:
+        super().__init__(url)
+        self._shown = shown
 
     def __str__(self) -> str:
-        return _shown(self)
+        return self._shown
 
 
 async def _parse_json(where: str, body: bytes) -> object:
@@ -400,13 +450,17 @@ def _parsed(where: str, body: bytes) -> object:
     return parsed
 
 
-def _checked(base_url: str) -> httpx.URL:
+def _checked(base_url: str, secrets: Secrets) -> httpx.URL:
+    address = base_url.strip()
+    # What is no address may be a key that was put into its place.
+    shown = f": {secrets.taken_out_of(shown_address(address))!r}" if "://" in address else ""
     try:
-        url = httpx.URL(base_url.strip())
-    except (httpx.InvalidURL, ValueError, UnicodeError) as error:
-        raise InvalidSetting(f"not a usable address: {base_url[:200]!r} ({error})") from error
-    if url.scheme not in ("http", "https") or not url.host or any(ch.isspace() for ch in base_url.strip()):
-        raise InvalidSetting(f"not an http or https address: {base_url[:200]!r}")
+        url = httpx.URL(address)
+    except (httpx.InvalidURL, ValueError, UnicodeError):
+        # Not with the library's reason: it quotes what it takes for the port, which may be a password.
+        raise InvalidSetting(f"not a usable address{shown}") from None
+    if url.scheme not in ("http", "https") or not url.host or any(ch.isspace() for ch in address):
+        raise InvalidSetting(f"not an http or https address{shown or ' (it has no http:// before it)'}")
     return url
 
 
@@ -416,24 +470,6 @@ def _header_values(headers: Mapping[str, str]) -> dict[str, str]:
         if not value.isascii() or not value.isprintable():
             raise InvalidSetting(f"the value of the header {name} has characters that HTTP does not allow")
     return dict(headers)
-
-
-def _secrets(
-    headers: Mapping[str, str], auth: tuple[str, str] | None, others: Iterable[str]
-) -> tuple[str, ...]:
-    """What a server might echo in an error and nobody else shall read."""
-    found = {*others, *((auth[1],) if auth else ())}
-    for value in headers.values():
-        # "Bearer KEY": the key is secret also without the word before it.
-        found |= {value, value.rpartition(" ")[2]}
-    # Replacing a word of one or two letters would garble every message, and it protects nothing.
-    return tuple(sorted((secret for secret in found if len(secret) >= 4), key=len, reverse=True))
-
-
-def _shown(url: httpx.URL) -> str:
-    """An address for a message: no user, no password, no query, where keys tend to be."""
-    shown = str(url.copy_with(userinfo=b"", query=None, fragment=None))
-    return shown if len(shown) <= 200 else f"{shown[:199]}…"
 
 
 def _origin(url: httpx.URL) -> tuple[str, str, int | None]:

@@ -90,7 +90,7 @@ class JSONGenerator:
             headers=headers,
             secrets=(*secrets, *(value for value in in_query if not places_in_address(value))),
         )
-        self._where = self._client.base_url.rstrip("/")
+        self._where = self._client.address.rstrip("/")
 
     def __repr__(self) -> str:
         """The address only, without its query."""
@@ -112,7 +112,7 @@ class JSONGenerator:
         url = filled_address(self._url, values)
         if len(url) > _LONGEST_ADDRESS:
             raise BadRequest(f"the prompt makes an address of {len(url)} characters; use a body for it")
-        answer = await self._client.fetch(self._method, url, body, shown=self._where)
+        answer = await self._client.fetch(self._method, url, body, shown=self._where, unbounded=True)
         if answer.media_type.startswith("image/") or answer.media_type == "application/octet-stream":
             if not answer.data:
                 raise NoImage(f"{answer.where} answered with an empty image")

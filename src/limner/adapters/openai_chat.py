@@ -71,7 +71,7 @@ class ChatStream:
     def __init__(self, client: HttpClient, body: Mapping[str, object]) -> None:
         self._client = client
         self._body = body
-        self._where = f"{client.base_url}{_PATH}"
+        self._where = f"{client.address}{_PATH}"
         self._stack = AsyncExitStack()
         self._answer: Answer | None = None
         self._parser: EventParser | None = None

@@ -79,7 +79,7 @@ class OpenAIImagesGenerator:
         if background == "transparent" and output_format == "jpeg":
             raise InvalidSetting("background='transparent' needs output_format='png' or 'webp', not 'jpeg'")
         self._client = openai_client(base_url, api_key)
-        self._where = f"{self._client.base_url}{_PATH}"
+        self._where = f"{self._client.address}{_PATH}"
         settings = {
             "size": size,
             "quality": quality,
@@ -101,7 +101,7 @@ class OpenAIImagesGenerator:
 
     def __repr__(self) -> str:
         """The address and the model, never the key."""
-        return f"OpenAIImagesGenerator({self._client.base_url!r}, model={self._options['model']!r})"
+        return f"OpenAIImagesGenerator({self._client.address!r}, model={self._options['model']!r})"
 
     async def generate(self, request: GenerationRequest, report: ProgressCallback) -> bytes:
         """Ask for one image and wait for it, reporting the partial ones.
@@ -120,7 +120,7 @@ class OpenAIImagesGenerator:
                     raise
                 # Not a second attempt: the server has not begun one.
                 self._partial_images = 0
-        return await self._image(self._first_image(await self._client.post_json(_PATH, body)))
+        return await self._image(self._first_image(await self._client.post_json(_PATH, body, unbounded=True)))
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -128,7 +128,7 @@ class OpenAIImagesGenerator:
 
     async def _streamed(self, body: dict[str, Any], report: ProgressCallback) -> bytes:
         streaming = {**body, "stream": True, "partial_images": self._partial_images}
-        async with self._client.stream(_PATH, streaming) as answer:
+        async with self._client.stream(_PATH, streaming, unbounded=True) as answer:
             item = await self._last_event(answer, report)
         return await self._image(item)
 

@@ -55,8 +55,10 @@ class Option:
         try:
             return _READERS[_written_as(self.takes)](text)
         except ValueError as error:
-            shown = "what was given" if self.is_secret else repr(text[:80])
-            raise InvalidSetting(f"{self.name} takes {self.form}, not {shown}") from error
+            if self.is_secret:
+                # Not with the error below it, which shows the text.
+                raise InvalidSetting(f"{self.name} takes {self.form}, not what was given") from None
+            raise InvalidSetting(f"{self.name} takes {self.form}, not {text[:80]!r}") from error
 
 
 def options_of(make: Callable[..., object]) -> Mapping[str, Option]:

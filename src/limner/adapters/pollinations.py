@@ -64,7 +64,7 @@ class PollinationsGenerator:
 
     def __repr__(self) -> str:
         """The address only, never the key."""
-        return f"PollinationsGenerator({self._client.base_url!r})"
+        return f"PollinationsGenerator({self._client.address!r})"
 
     async def generate(
         self,
@@ -76,7 +76,7 @@ class PollinationsGenerator:
         Raises `NoBalance`, `Moderated` and every other `BackendError`; `BadRequest` for a prompt that is too
         long for an address.
         """
-        answer = await self._client.fetch("GET", self._path(request), shown="...")
+        answer = await self._client.fetch("GET", self._path(request), shown="...", unbounded=True)
         if answer.media_type.startswith("image/") or answer.media_type == "application/octet-stream":
             if not answer.data:
                 raise NoImage(f"{answer.where} answered with an empty image")
@@ -94,7 +94,7 @@ class PollinationsGenerator:
         options = {**self._options, **own, "seed": request.seed & _LARGEST_SEED}
         query = urlencode({name: value for name, value in options.items() if value is not None})
         path = f"{quote(prompt, safe='', errors='replace')}?{query}"
-        if len(self._client.base_url) + len(path) > _LONGEST_ADDRESS:
+        if len(self._client.address) + len(path) > _LONGEST_ADDRESS:
             raise BadRequest(
                 f"the prompt is too long for an address ({len(path)} characters with its percent signs, "
                 f"and {_LONGEST_ADDRESS} are taken); openai={POLLINATIONS_URL} sends it another way"

@@ -6,6 +6,7 @@ import json
 import re
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -13,15 +14,15 @@ import anyio
 from limner.adapters.http import HttpClient
 from limner.adapters.image_text import image_from_text
 from limner.adapters.sdapi_progress import ProgressWatch, SdapiProgress
-from limner.errors import BackendError, BadRequest, InvalidSetting, NoImage, NotAnImage
+from limner.errors import BackendError, BadRequest, InvalidSetting, NoImage, NotAnImage, Unavailable
 from limner.states.values import check_whole_number
 from limner.workflows.ports import Capabilities, GenerationRequest, ProgressCallback
 
 _TXT2IMG = "sdapi/v1/txt2img"
 _INTERRUPT = "sdapi/v1/interrupt"
 
-# How long a cancelled call may take to tell the server.
-_CANCEL_TIME_S = 3
+# How long a call that is cancelled or has failed may take to tell the server.
+_STOP_TIME_S = 3
 # KoboldCpp keeps a seed in 32 bits with a sign, and takes a negative one for a wish for chance.
 _SEED_BITS = 0x7FFF_FFFF
 
@@ -44,7 +45,8 @@ class SdapiGenerator:
     of other work. A server that knows no such ids tells only of whatever it is doing at present (see
     `sdapi_progress`); then progress is reported while this generator has one call under way, no more.
 
-    Cancelling interrupts the server if it says that our task is the one it is working on. A task that
+    Cancelling interrupts the server if it says that our task is the one it is working on, and so does a call
+    that ends in `Unavailable`, because the next attempt would wait behind it. A task that
     still waits in its queue cannot be taken out of it: the server has no such call. Where tasks have no ids
     nothing is interrupted, since the work could be anybody's.
     """
@@ -100,7 +102,7 @@ class SdapiGenerator:
 
     def __repr__(self) -> str:
         """The address only."""
-        return f"SdapiGenerator({self._client.base_url!r})"
+        return f"SdapiGenerator({self._client.address!r})"
 
     async def generate(self, request: GenerationRequest, report: ProgressCallback) -> bytes:
         """Paint one image; report its progress and the server's live preview meanwhile.
@@ -122,11 +124,13 @@ class SdapiGenerator:
                     failure = error
                 group.cancel_scope.cancel()
         except anyio.get_cancelled_exc_class():
-            with anyio.move_on_after(_CANCEL_TIME_S, shield=True):
-                await self._interrupt(task)
+            await self._stop(task)
             raise
         finally:
             self._under_way -= 1
+        if isinstance(failure, Unavailable):
+            # The server may be at work on it all the same, and the next attempt would wait behind it.
+            await self._stop(task)
         if failure is not None:
             raise failure
         return await self._image(answer)
@@ -148,14 +152,14 @@ class SdapiGenerator:
             "force_task_id": task,
         }
         try:
-            return await self._client.post_json(_TXT2IMG, body)
+            return await self._client.post_json(_TXT2IMG, body, unbounded=True)
         except BadRequest as error:
             if "answered 404: Not Found" in str(error):
                 raise BadRequest(f"{error} (was the server started with --api?)") from error
             raise
 
     async def _image(self, answer: object) -> bytes:
-        where = f"{self._client.base_url}{_TXT2IMG}"
+        where = f"{self._client.address}{_TXT2IMG}"
         if not isinstance(answer, dict):
             raise NotAnImage(f"{where} answered with JSON that is no image")
         images = answer.get("images")
@@ -170,14 +174,12 @@ class SdapiGenerator:
             await anyio.sleep(self._poll_interval_ms / 1000)
             await watch.look(alone=self._under_way == 1)
 
-    async def _interrupt(self, task: str) -> None:
+    async def _stop(self, task: str) -> None:
         """Stop the server's work if it is ours. It has one at a time, and interrupting names none."""
-        try:
+        # Whoever gave up wants to go on; failing this the server finishes an image that nobody takes.
+        with anyio.move_on_after(_STOP_TIME_S, shield=True), suppress(BackendError):
             if await self._progress.works_on(task):
                 await self._client.post_json(_INTERRUPT, {})
-        except BackendError:
-            # Whoever cancelled wants to go on; the server finishes an image that nobody takes.
-            return
 
 
 def _merged(

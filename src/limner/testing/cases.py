@@ -7,7 +7,7 @@ situation the argument is None, and the contract then checks what follows from t
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from limner.errors import (
@@ -83,10 +83,13 @@ class GeneratorCase:
     `broken_image`: what should be an image is none, or half of one.
     `wrong_content_type`: the service answers, and not in its own language: a page where JSON is expected.
     `resumable`: jobs outlive the process, as a generator claims that can `resume`.
+    `secrets`: what the generator was given and must show nowhere, in each form that a service may give it
+    back in. A service that refuses with `AuthFailed` should give it back, as many do.
 
-    The last four are None for a generator that cannot come into them. Where `drip_fed`, `broken_image` or
-    `wrong_content_type` is, or `Unavailable` is not known, the generator does everything by itself: then the
-    contract checks that it connects to nobody. Without `resumable` it must not claim to `resume`.
+    The four before that are None for a generator that cannot come into them. Where `drip_fed`,
+    `broken_image` or `wrong_content_type` is, or `Unavailable` is not known, the generator does everything by
+    itself: then the contract checks that it connects to nobody. Without `resumable` it must not claim to
+    `resume`.
     """
 
     working: Situation
@@ -96,3 +99,4 @@ class GeneratorCase:
     broken_image: Situation | None
     wrong_content_type: Situation | None
     resumable: Callable[[], ResumableWork] | None
+    secrets: Sequence[str]

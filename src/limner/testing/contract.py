@@ -16,7 +16,7 @@ import anyio.to_thread
 import pytest
 
 from limner.adapters.inspection import PillowInspector
-from limner.errors import BackendError, JobLost, NotAnImage, Unavailable
+from limner.errors import AuthFailed, BackendError, JobLost, NotAnImage, Unavailable
 from limner.testing.cases import ERROR_KINDS, GeneratorCase, Situation
 from limner.testing.recording import ProgressRecorder, make_request
 from limner.workflows.ports import GenerationRequest, Generator, ImageInfo
@@ -194,6 +194,19 @@ class GeneratorContract:
             async with aclosing(case.working()) as working:
                 await self._paint(working, make_request(), progress)
 
+    async def test_what_is_secret_is_shown_nowhere(
+        self, case: GeneratorCase, progress: ProgressRecorder
+    ) -> None:
+        """Errors go into the journal, the log and to readers; a server may tell what it was sent."""
+        generator = case.refusing(AuthFailed) or case.working()
+        call = _Call(generator, make_request(), progress)
+        async with aclosing(generator):
+            await self._run(call)
+        shown = repr(generator)
+        for error in _chain(call.error):
+            shown += repr(error)
+        assert not [secret for secret in case.secrets if secret in shown], "it shows what is secret"
+
     async def test_a_body_that_comes_in_drips_is_read_to_its_end(
         self, case: GeneratorCase, progress: ProgressRecorder
     ) -> None:
@@ -370,6 +383,13 @@ class _Call:
             raise AssertionError(f"it raised {self.error!r}") from self.error
         assert not self.was_cancelled, "it was cancelled"
         return await _inspected(self.image)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and those that a traceback shows above it."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
 async def _inspected(image: object) -> ImageInfo:

@@ -207,7 +207,8 @@ class QueueProcessor:
     ) -> GenerationSucceeded | GenerationFailed:
         logger.debug("generation_started", attempt=prompt.attempt, job_id=prompt.job_id)
         try:
-            request = self._request(session, prompt)
+            # What the prompt asks for itself counts for every step, and for a job or an image that is there.
+            request = self._steps.read(self._request(session, prompt))
             left = self._unfinished.pop(prompt.id, None)
             data = b"" if left is not None else await self._call(session, request)
             with anyio.CancelScope(shield=True):

@@ -76,9 +76,12 @@ class Steps:
         """Whether an image may be refused or changed before anybody sees it; so nobody sees its previews."""
         return bool(self._after)
 
+    def read(self, request: GenerationRequest) -> GenerationRequest:
+        """The request with what its prompt asks for itself, as all steps see it. Raises `Refused`."""
+        return self._overrides.apply(request)
+
     async def before(self, request: GenerationRequest) -> GenerationRequest:
         """The request as it goes to the generator. Raises `Refused`, `StepFailed`."""
-        request = self._overrides.apply(request)
         for step in self._before:
             prompt: object = await _call(step, partial(step, request))
             if prompt is None:
