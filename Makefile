@@ -8,7 +8,7 @@ KILLS := 3000
 DIFFUSERS_VENV := .venv-diffusers
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-browser test-diffusers crash check format bench diagrams clean
+.PHONY: help demo test test-browser test-diffusers explore crash check format bench diagrams clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -34,6 +34,9 @@ test-diffusers: ## Test with real pipelines of diffusers (installs torch, more t
 	@$(DIFFUSERS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
 		--constraint constraints-diffusers.txt --editable '.[diffusers,trio]' pytest
 	@$(DIFFUSERS_VENV)/bin/python -m pytest tests/with_diffusers
+
+explore: $(STAMP) ## Walk through everything that can happen to a session with up to four images (two minutes)
+	@$(BIN)/limner check
 
 crash: $(STAMP) ## Kill the process some thousand times under load and look for what was lost (ten minutes; KILLS=…)
 	@$(BIN)/python -m tests.crash.load --kills $(KILLS)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.resources import files as files_of
 from itertools import pairwise
 from pathlib import Path
 from types import FunctionType
@@ -512,3 +513,26 @@ def test_a_diagram_that_cannot_be_read_is_a_storage_error(folder: Path):
     (folder / "prompt.md").mkdir()
     with pytest.raises(StorageError, match=r"cannot read .*prompt\.md"):
         check_diagrams(folder)
+
+
+# --- the one that the web app shows, too
+
+
+def test_the_picture_of_the_session_is_one_file_and_lies_in_the_package():
+    shown = files_of("limner.adapters.web") / "static" / "session.svg"
+    assert (COMMITTED / "session.svg").is_symlink()
+    assert shown.read_bytes() == (COMMITTED / "session.svg").read_bytes()
+    assert Path(str(shown)).samefile(COMMITTED / "session.svg")
+
+
+def test_a_link_to_a_diagram_is_drawn_through_and_stays_a_link(folder: Path, tmp_path: Path):
+    target = tmp_path / "package" / "session.svg"
+    target.parent.mkdir()
+    target.write_bytes(b"old")
+    (folder / "session.svg").unlink()
+    (folder / "session.svg").symlink_to("../package/session.svg")
+    assert check_diagrams(folder) == ("session.svg",)
+    write_diagrams(folder)
+    assert (folder / "session.svg").is_symlink()
+    assert b"limner: source" in target.read_bytes()
+    assert check_diagrams(folder) == ()

@@ -123,15 +123,10 @@ def test_every_option_may_come_from_the_environment_and_what_is_given_goes_befor
 
 @pytest.mark.parametrize(
     ("backend", "name"),
-    [
-        (backend, option.name)
-        for backend in BACKENDS.values()
-        for option in backend.options.values()
-        if option.form in ("a number", "a whole number")
-    ],
+    [(backend, option.name) for backend in BACKENDS.values() for option in backend.options.values()],
     ids=lambda each: getattr(each, "name", each),
 )
-def test_an_option_that_is_no_number_is_refused_by_its_name(backend, name, tmp_path):
+def test_an_option_of_another_kind_is_refused_by_its_name(backend, name, tmp_path):
     description = tmp_path / "server.json"
     description.write_text('{"url": "http://h/%prompt%?w=%width%&h=%height%", "image": "$.image"}')
     needed = {"workflow": WORKFLOW} if backend.name == "comfyui" else {}
@@ -140,8 +135,56 @@ def test_an_option_that_is_no_number_is_refused_by_its_name(backend, name, tmp_p
         "=FILE": [str(description)],
         "=MODEL": [lambda prompt: prompt],
     }
-    with pytest.raises(InvalidSetting, match=rf"\b{name} must be (a|of type int)\b"):
-        backend.made({**needed, name: "many"}, *behinds.get(backend.behind, []))
+    with pytest.raises(InvalidSetting, match=rf"\b{name} must be (a|True|of type (int|str))\b"):
+        backend.made({**needed, name: object()}, *behinds.get(backend.behind, []))
+    if backend.options[name].form in ("a number", "a whole number"):
+        with pytest.raises(InvalidSetting, match=rf"\b{name} must be (a|of type int)\b"):
+            backend.made({**needed, name: float("nan")}, *behinds.get(backend.behind, []))
+
+
+@pytest.mark.parametrize(
+    ("spec", "options", "told"),
+    [
+        (
+            "comfyui=http://h",
+            {"workflow": WORKFLOW, "headers": {"x": 1}},
+            "value of the header x must be a text",
+        ),
+        ("comfyui=http://h", {"workflow": WORKFLOW, "headers": {"bad name": "v"}}, "name 'bad name'"),
+        ("comfyui=http://h", {"workflow": WORKFLOW, "headers": {"": "v"}}, "name ''"),
+        ("comfyui=http://h", {"workflow": WORKFLOW, "headers": {1: "v"}}, "headers must be a mapping"),
+        ("sdapi=http://h", {"auth": "user:sk-secret"}, "auth must be a pair of user and password, not what"),
+        ("sdapi=http://h", {"auth": ("sk-secret",)}, "auth must be a pair of user and password, not what"),
+        ("sdapi=http://h", {"options": ["a"]}, r"options must be a mapping .*, not \['a'\]"),
+        ("sdapi=http://h", {"options": {"eta": float("nan")}}, "options cannot be written as JSON"),
+        ("sdapi=http://h", {"cfg_scale": float("inf")}, "cfg_scale must be a number, not inf"),
+        ("horde", {"model": 5}, "model must be a text or a list of texts, not 5"),
+        ("horde", {"params": {"x": float("nan")}}, "params cannot be written as JSON"),
+        ("horde", {"nsfw": "no"}, "nsfw must be True or False, not 'no'"),
+        ("gemini", {"api_key": 5}, "api_key must be a text, not what was given"),
+        ("gemini", {"api_key": "k", "options": {"x": object()}}, "options cannot be written as JSON"),
+    ],
+)
+def test_a_setting_that_no_server_could_take_is_refused_at_once(spec, options, told):
+    with pytest.raises(InvalidSetting, match=told) as caught:
+        generator_from(spec, **options)
+    assert "sk-secret" not in str(caught.value)
+
+
+def test_headers_from_the_environment_are_held_to_the_same(monkeypatch):
+    monkeypatch.setenv("LIMNER_COMFYUI_HEADERS", '{"x": 1}')
+    with pytest.raises(InvalidSetting, match="the value of the header x must be a text"):
+        generator_from("comfyui=http://h", workflow=WORKFLOW)
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"), [("A", ["A"]), ("A,B", ["A", "B"]), ("A, B,", ["A", "B"]), ("My Model", ["My Model"])]
+)
+def test_several_models_are_named_in_text_with_commas(given, sent, monkeypatch):
+    monkeypatch.setenv("LIMNER_HORDE_MODEL", given)
+    generator = generator_from("horde")
+    assert isinstance(generator, HordeGenerator)
+    assert generator._flags["models"] == sent
 
 
 def test_a_variable_that_cannot_be_meant_is_named(monkeypatch):

@@ -13,6 +13,7 @@ import pytest
 from limner.adapters import image_folder
 from limner.adapters.image_folder import FolderImageStore
 from limner.errors import InvalidSetting, StorageError
+from limner.workflows.ports import StoredImages
 
 pytestmark = pytest.mark.anyio
 
@@ -109,3 +110,92 @@ async def test_the_file_has_the_rights_that_the_umask_gives(tmp_path):
 def test_a_base_that_no_address_can_have_is_refused(base):
     with pytest.raises(InvalidSetting, match="base_url"):
         FolderImageStore(Path(), base)
+
+
+# --- finding an image again
+
+
+async def stored(folder: Path, data: bytes = b"bytes") -> Path:
+    await FolderImageStore(folder).put(data, "image/png")
+    return folder / (hashlib.sha256(data).hexdigest() + ".png")
+
+
+async def test_an_image_is_found_by_the_name_in_its_address(tmp_path):
+    store = FolderImageStore(tmp_path / "images", "/limner/images")
+    url = await store.put(b"bytes", "image/avif")
+    found = store.find(url.rpartition("/")[2])
+    assert found is not None
+    assert found.read_bytes() == b"bytes"
+    assert isinstance(store, StoredImages)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        ".",
+        "..",
+        "secret.png",
+        "../secret.png",
+        "a" * 64,
+        "a" * 64 + ".svg",
+        "a" * 64 + ".png\n",
+        "a" * 64 + ".png\0.png",
+        "A" * 64 + ".png",
+        "a" * 63 + "é.png",
+        "a" * 63 + "\u0663.png",
+        "a" * 60_000 + ".png",
+        "/etc/passwd",
+        "../" + "a" * 64 + ".png",
+        "..\\" + "a" * 64 + ".png",
+        "\ud800" * 64 + ".png",
+    ],
+    ids=ascii,
+)
+async def test_nothing_but_the_name_of_an_image_is_looked_for(tmp_path, name):
+    await stored(tmp_path / "images")
+    (tmp_path / "secret.png").write_bytes(b"secret")
+    (tmp_path / f"{'a' * 64}.png").write_bytes(b"secret")
+    for known in ("secret.png", f"{'a' * 64}.svg"):
+        (tmp_path / "images" / known).write_bytes(b"secret")
+    assert FolderImageStore(tmp_path / "images").find(name) is None
+
+
+async def test_what_is_not_there_is_not_found(tmp_path):
+    path = await stored(tmp_path / "images")
+    assert FolderImageStore(tmp_path / "images").find("b" * 64 + ".png") is None
+    assert FolderImageStore(tmp_path / "none").find(path.name) is None
+    assert FolderImageStore(path).find(path.name) is None
+
+
+async def test_a_link_that_leads_out_of_the_folder_is_refused(tmp_path):
+    path = await stored(tmp_path / "images")
+    (tmp_path / "secret").write_bytes(b"secret")
+    out, around, inside = (path.with_name(f"{letter * 64}.png") for letter in "cde")
+    out.symlink_to(tmp_path / "secret")
+    around.symlink_to(around)
+    inside.symlink_to(path.name)
+    store = FolderImageStore(tmp_path / "images")
+    assert store.find(out.name) is None
+    assert store.find(around.name) is None
+    assert store.find(inside.name) == path
+
+
+async def test_a_folder_that_is_a_link_itself_is_followed(tmp_path):
+    path = await stored(tmp_path / "real")
+    (tmp_path / "link").symlink_to("real")
+    assert FolderImageStore(tmp_path / "link").find(path.name) == path
+
+
+async def test_a_folder_in_the_place_of_an_image_is_none(tmp_path):
+    (tmp_path / f"{'a' * 64}.png").mkdir()
+    assert FolderImageStore(tmp_path).find(f"{'a' * 64}.png") is None
+
+
+async def test_a_folder_that_cannot_be_read_is_a_storage_error(tmp_path, monkeypatch):
+    def refuse(self: Path, strict: bool = False) -> Path:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "resolve", refuse)
+    with pytest.raises(StorageError, match=r"cannot look for an image in .*: Permission denied"):
+        FolderImageStore(tmp_path).find("a" * 64 + ".png")

@@ -53,6 +53,15 @@ async def test_every_format_that_a_browser_shows_is_recognised(kind, media_type)
     assert f"image/{(thumbnail.format or '').lower()}" == info.thumbnail_media_type
 
 
+async def test_a_jpeg_with_further_pictures_in_it_as_phones_write_them_is_a_jpeg():
+    data = file_of(picture(), "MPO", save_all=True, append_images=[picture(size=(64, 32))])
+    assert opened(data).format == "MPO"
+    info = await PillowInspector().inspect(data)
+    assert (info.media_type, info.width, info.height, info.data) == ("image/jpeg", 640, 320, data)
+    alone = await PillowInspector(strip_metadata=True).inspect(data)
+    assert (alone.media_type, opened(alone.data).format) == ("image/jpeg", "JPEG")
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
 async def test_every_kind_of_pixel_gets_a_thumbnail(mode):
     image = Image.new("I;16", (400, 200), 30_000) if mode == "I;16" else picture(mode, (400, 200))

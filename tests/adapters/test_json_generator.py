@@ -293,6 +293,7 @@ async def test_a_key_from_the_environment_may_stand_in_the_path(
         ({"image": ""}, "not a JSONPath"),
         ({"image": "$.a["}, r"not a JSONPath .*unexpected end of query"),
         ({"image": "$.a | $.b"}, "not a JSONPath"),
+        ({"body": {"p": "%prompt%", "x": float("nan")}}, "body cannot be written as JSON"),
         ({"method": "DELETE"}, "method must be one of POST, PUT, GET"),
         ({"method": "GET"}, "a GET has no body"),
         ({"width": 0}, "width must be a whole number, at least 1"),

@@ -59,6 +59,9 @@ WITH_SECRETS = {
     "progressive jpeg": lambda: file_of(picture(), "JPEG", progressive=True, exif=exif(), comment=SECRET),
     "jpeg with restarts": lambda: file_of(picture(), "JPEG", restart_marker_blocks=1, comment=SECRET),
     "cmyk jpeg": lambda: file_of(picture("CMYK"), "JPEG", comment=SECRET),
+    "a phone's jpeg": lambda: file_of(
+        picture(), "MPO", save_all=True, append_images=[picture()], exif=exif(), comment=SECRET
+    ),
     "webp": lambda: file_of(picture(), "WEBP", exif=exif(), xmp=SECRET.encode()),
     "lossless webp": lambda: file_of(picture("RGBA"), "WEBP", lossless=True, xmp=SECRET.encode()),
     "gif": lambda: file_of(picture("P"), "GIF", comment=SECRET),

@@ -110,7 +110,7 @@ async def test_other_options_go_along_beside_those_that_have_a_name_here(web, re
         ({"options": {"steps": 4}, "steps": 5}, "steps is set twice"),
         ({"options": {"override_settings": "x"}}, "override_settings"),
         ({"options": {"script": object()}}, "JSON"),
-        ({"styles": "oil"}, "list of names"),
+        ({"styles": "oil"}, "list of texts"),
         ({"clip_skip": 0}, "clip_skip"),
     ],
 )

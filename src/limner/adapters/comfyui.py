@@ -29,6 +29,7 @@ from limner.adapters.comfyui_messages import (
 from limner.adapters.comfyui_workflow import load_workflow
 from limner.adapters.http import MIB, HttpClient
 from limner.adapters.http_errors import node_faults
+from limner.adapters.options import checked
 from limner.errors import BackendError, BadRequest, InvalidSetting, JobLost, NoImage, Unavailable
 from limner.states.retry import is_retryable
 from limner.states.values import check_whole_number
@@ -79,6 +80,7 @@ class ComfyUIGenerator:
 
     capabilities = Capabilities(progress=True, preview=True, cancel=True, resume=True)
 
+    @checked
     def __init__(
         self,
         base_url: str,

@@ -18,6 +18,7 @@ import anyio
 import anyio.from_thread
 import anyio.to_thread
 
+from limner.adapters.options import checked
 from limner.errors import BackendError, InvalidSetting, LimnerError, Moderated, NoImage
 from limner.states.values import check_whole_number
 from limner.workflows.logs import brief, log
@@ -44,6 +45,7 @@ class DiffusersGenerator:
 
     capabilities = Capabilities(progress=True, cancel=True)
 
+    @checked
     def __init__(
         self,
         pipeline: str | Pipeline,
@@ -60,8 +62,6 @@ class DiffusersGenerator:
         for name, value in (("width", width), ("height", height), ("steps", steps)):
             if value is not None:
                 check_whole_number(name, value, 1)
-        if guidance_scale is not None and not isinstance(guidance_scale, (int, float)):
-            raise InvalidSetting(f"guidance_scale must be a number, not {guidance_scale!r:.60}")
         if isinstance(pipeline, str):
             if not pipeline.strip():
                 raise InvalidSetting("diffusers needs a model, for example stabilityai/sdxl-turbo")

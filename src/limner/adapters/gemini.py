@@ -10,6 +10,7 @@ from urllib.parse import quote
 from limner.adapters.http import HttpClient
 from limner.adapters.http_errors import typed_error, words_from_json
 from limner.adapters.image_text import image_from_text
+from limner.adapters.options import check_json, checked
 from limner.adapters.sniffing import one_line
 from limner.errors import BackendError, InvalidSetting, Moderated, NoImage
 from limner.workflows.ports import Capabilities, GenerationRequest, ProgressCallback
@@ -55,6 +56,7 @@ class GeminiGenerator:
 
     capabilities = Capabilities()
 
+    @checked
     def __init__(
         self,
         base_url: str = GEMINI_URL,
@@ -65,6 +67,7 @@ class GeminiGenerator:
         image_size: str | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> None:
+        check_json("options", options)
         self._model = model.strip().removeprefix("models/")
         if not self._model:
             raise InvalidSetting(f"Gemini wants a model, for example {DEFAULT_GEMINI_MODEL}")

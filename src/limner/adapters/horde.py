@@ -15,6 +15,7 @@ import anyio
 from limner.adapters.horde_progress import HordeProgress
 from limner.adapters.http import HttpClient
 from limner.adapters.image_text import image_from_text
+from limner.adapters.options import check_json, checked
 from limner.adapters.sniffing import one_line
 from limner.errors import (
     BackendError,
@@ -83,6 +84,7 @@ class HordeGenerator:
 
     capabilities = Capabilities(progress=True, cancel=True, resume=True)
 
+    @checked
     def __init__(
         self,
         base_url: str = HORDE_URL,
@@ -118,6 +120,7 @@ class HordeGenerator:
             ("submit_interval_ms", submit_interval_ms),
         ):
             check_whole_number(name, value, 0)
+        check_json("params", params)
         self._client = HttpClient(
             f"{_API.sub('', base_url.strip()).rstrip('/')}/api/v2",
             headers={

@@ -7,6 +7,7 @@ what is said over them is `limner.adapters.websocket`'s.)
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, NamedTuple
@@ -30,6 +31,9 @@ _MAX_ERROR_BYTES = 64 * 1024
 _PARSE_IN_PLACE_BYTES = 256 * 1024
 _CLOSING_TIME_S = 2
 _WAIT_FOR_WORDS_S = 10
+
+# https://www.rfc-editor.org/rfc/rfc9110#name-tokens
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 # A proxy from the environment is meant for the world outside, not for a server on this machine.
 _DIRECT: Mapping[str, None] = {"all://127.0.0.1": None, "all://localhost": None, "all://[::1]": None}
@@ -75,6 +79,7 @@ class HttpClient:
         timeout_ms: int | None = 600_000,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
+        sent = _header_values(headers or {})
         secrets = tuple(secrets)
         url = _checked(base_url, Secrets(others=secrets))
         if auth is None and url.userinfo:
@@ -84,7 +89,7 @@ class HttpClient:
         self._base_url = str(url.copy_with(userinfo=b"", query=None, fragment=None)).rstrip("/") + "/"
         self.address = self._where(httpx.URL(self._base_url))
         """The server's address, fit for a message. It ends in a slash."""
-        self._headers = _header_values(headers or {})
+        self._headers = sent
         self._auth = httpx.BasicAuth(*auth) if auth else None
         self._max_bytes = max_bytes
         self._timeout_ms = timeout_ms
@@ -464,9 +469,13 @@ def _checked(base_url: str, secrets: Secrets) -> httpx.URL:
     return url
 
 
-def _header_values(headers: Mapping[str, str]) -> dict[str, str]:
+def _header_values(headers: Mapping[Any, Any]) -> dict[str, str]:
     for name, value in headers.items():
+        if not isinstance(name, str) or _HEADER_NAME.fullmatch(name) is None:
+            raise InvalidSetting(f"HTTP does not allow a header with the name {name!r:.60}")
         # The value may be a key, so the message must not show it.
+        if not isinstance(value, str):
+            raise InvalidSetting(f"the value of the header {name} must be a text")
         if not value.isascii() or not value.isprintable():
             raise InvalidSetting(f"the value of the header {name} has characters that HTTP does not allow")
     return dict(headers)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import re
 from pathlib import Path
 
 import anyio.to_thread
@@ -20,6 +22,8 @@ SUFFIXES = {
     "image/gif": ".gif",
     "image/avif": ".avif",
 }
+
+_NAME = re.compile(rf"[0-9a-f]{{64}}(?:{'|'.join(re.escape(suffix) for suffix in SUFFIXES.values())})")
 
 
 class FolderImageStore:
@@ -39,6 +43,11 @@ class FolderImageStore:
         self._folder = Path(folder)
         self._base_url = base_url
 
+    @property
+    def base_url(self) -> str | None:
+        """What the message's reader calls the folder; None: images have `file:` addresses."""
+        return self._base_url
+
     async def put(self, data: bytes, media_type: str) -> str:
         """Keep the image and return its URL.
 
@@ -51,6 +60,26 @@ class FolderImageStore:
         # Not abandoned when cancelled: a thread that writes on after its caller has gone would surprise.
         path = await anyio.to_thread.run_sync(self._store, data, suffix)
         return self._url(path)
+
+    def find(self, name: str) -> Path | None:
+        """Where the image of that file name lies, or None where the folder has none.
+
+        Only names that `put` gives are looked for, and a link that leads out of the folder is not followed.
+        Waits for the disk. Raises `StorageError` where the folder cannot be read.
+        """
+        if _NAME.fullmatch(name) is None:
+            return None
+        try:
+            folder = self._folder.resolve(strict=True)
+            path = (folder / name).resolve(strict=True)
+        except (FileNotFoundError, NotADirectoryError, RuntimeError):  # RuntimeError: links in a circle
+            return None
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                return None
+            reason = error.strerror or str(error)
+            raise StorageError(f"cannot look for an image in {self._folder}: {reason}") from error
+        return path if path.is_relative_to(folder) and path.is_file() else None
 
     def _store(self, data: bytes, suffix: str) -> Path:
         path = self._folder / (hashlib.sha256(data).hexdigest() + suffix)

@@ -22,6 +22,9 @@ MEDIA_TYPES = {
     "GIF": "image/gif",
     "AVIF": "image/avif",
 }
+_OPENED = tuple(MEDIA_TYPES)
+# A JPEG with further pictures behind the first, as phones write them; Pillow gives it a name of its own.
+_TYPE_OF = {**MEDIA_TYPES, "MPO": "image/jpeg"}
 
 
 class PillowInspector:
@@ -81,9 +84,9 @@ class PillowInspector:
         if len(data) > self._max_bytes:
             raise AnswerTooLarge(f"the image has {len(data)} bytes, more than {self._max_bytes}")
         try:
-            with Image.open(io.BytesIO(data), formats=tuple(MEDIA_TYPES)) as image:
+            with Image.open(io.BytesIO(data), formats=_OPENED) as image:
                 self._check_pixels(image)
-                media_type = MEDIA_TYPES[str(image.format)]
+                media_type = _TYPE_OF[str(image.format)]
                 image.load()
                 upright = ImageOps.exif_transpose(image)
                 thumbnail, thumbnail_type = _thumbnail(upright, self._thumbnail_px)

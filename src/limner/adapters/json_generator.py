@@ -24,6 +24,7 @@ from limner.adapters.json_template import (
     places_in,
     places_in_address,
 )
+from limner.adapters.options import check_json, checked
 from limner.adapters.sniffing import describe
 from limner.errors import BackendError, BadRequest, InvalidSetting, NoImage
 from limner.states.values import check_whole_number
@@ -57,6 +58,7 @@ class JSONGenerator:
 
     capabilities = Capabilities()
 
+    @checked
     def __init__(
         self,
         url: str,
@@ -75,6 +77,7 @@ class JSONGenerator:
             raise InvalidSetting(f"method must be one of {', '.join(_METHODS)}, but is {method[:20]!r}")
         if self._method == "GET" and body is not None:
             raise InvalidSetting("a GET has no body; put the places into the url")
+        check_json("body", body)
         self._url, self._body = url.strip(), body
         self._values: dict[str, Value] = {"negative_prompt": negative_prompt}
         for name, value in (("width", width), ("height", height)):

@@ -21,7 +21,7 @@ from collections.abc import (
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Literal, Self, TypeVar
 
 from limner.adapters.arguments import async_pieces, check_port, check_text, lacks_of, profile_from, steps_from
 from limner.adapters.callable import CallableGenerator
@@ -49,6 +49,11 @@ from limner.workflows.ports import Generator, ImageInspector, ImageStore, Journa
 from limner.workflows.recovery import RecoveryReport
 from limner.workflows.session_manager import SessionManager
 from limner.workflows.steps import ImageStep, PromptStep, TagsPosition
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
+    from limner.adapters.web.access import Authorise
 
 Painter = Callable[[str], Awaitable[bytes]]
 Chunk = TypeVar("Chunk")
@@ -150,12 +155,14 @@ class Limner(Observing):
             store = SQLiteMessageStore(folder / "messages.sqlite3")
             self._own.append(store)
         self.store = store
+        self.images = images or FolderImageStore(folder / "images")
+        self.inspector = inspector or PillowInspector()
         self.alarm = Alarm(clock or WallClock())
         self.manager = SessionManager(
             engine=LocalEngine(journal, self.alarm, settings),
             generator=self.generator,
-            inspector=inspector or PillowInspector(),
-            images=images or FolderImageStore(folder / "images"),
+            inspector=self.inspector,
+            images=self.images,
             store=store,
             alarm=self.alarm,
             patterns=compile_patterns(patterns, in_code_fences=in_code_fences),
@@ -373,6 +380,19 @@ class Limner(Observing):
         return self._tokens.is_token(message_id, token)
 
     # --- the whole
+
+    def asgi(self, *, authorise: Authorise | None = None, allowed_origins: Iterable[str] = ()) -> Starlette:
+        """The web app to mount: images, progress as server-sent events, clicks, and `<limner-message>`.
+
+        `authorise(request, action, message_id)` says who may do what; without it reading is open and a change
+        takes the `message_token`. Pages of `allowed_origins` may use the app from another site. Needs the
+        extra `limner[server]`; see docs/web.md.
+
+        Raises `InvalidSetting`, also where `images` has no `base_url` by which a page could load them.
+        """
+        from limner.adapters.web.app import asgi_app
+
+        return asgi_app(self, authorise=authorise, allowed_origins=allowed_origins)
 
     def set_limits(
         self,

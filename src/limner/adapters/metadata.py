@@ -55,7 +55,7 @@ def without_metadata(data: bytes, image: Image.Image) -> bytes:
     match image.format:
         case "PNG":
             return b"".join(_png(data, orientation))
-        case "JPEG":
+        case "JPEG" | "MPO":  # the pictures behind the first one are left out
             return b"".join(_jpeg(data, orientation))
         case "WEBP":
             return _webp(data, orientation)

@@ -12,6 +12,7 @@ from limner.adapters.http import MAX_ANSWER_BYTES, Answer
 from limner.adapters.http_errors import typed_error, words_from_json
 from limner.adapters.image_text import image_from_text
 from limner.adapters.openai_api import openai_client
+from limner.adapters.options import checked
 from limner.adapters.sniffing import describe, one_line
 from limner.adapters.sse import EventParser, ServerSentEvent
 from limner.errors import (
@@ -51,6 +52,7 @@ class OpenAIImagesGenerator:
     An image that comes as an address is fetched; the key goes along only to the server's own host.
     """
 
+    @checked
     def __init__(
         self,
         base_url: str,

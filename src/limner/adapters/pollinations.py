@@ -7,6 +7,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from limner.adapters.http import Fetched, HttpClient
 from limner.adapters.http_errors import typed_error, words_from_json
+from limner.adapters.options import checked
 from limner.adapters.sniffing import describe
 from limner.errors import BackendError, BadRequest, NoImage, NotAnImage
 from limner.states.values import check_whole_number
@@ -35,6 +36,7 @@ class PollinationsGenerator:
 
     capabilities = Capabilities()
 
+    @checked
     def __init__(
         self,
         base_url: str | None = None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import secrets
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ import anyio
 
 from limner.adapters.http import HttpClient
 from limner.adapters.image_text import image_from_text
+from limner.adapters.options import check_json, checked
 from limner.adapters.sdapi_progress import ProgressWatch, SdapiProgress
 from limner.errors import BackendError, BadRequest, InvalidSetting, NoImage, NotAnImage, Unavailable
 from limner.states.values import check_whole_number
@@ -53,6 +53,7 @@ class SdapiGenerator:
 
     capabilities = Capabilities(progress=True, preview=True, cancel=True)
 
+    @checked
     def __init__(
         self,
         base_url: str,
@@ -76,10 +77,6 @@ class SdapiGenerator:
             if value is not None:
                 check_whole_number(name, value, 1)
         check_whole_number("poll_interval_ms", poll_interval_ms, 0)
-        if cfg_scale is not None and not isinstance(cfg_scale, (int, float)):
-            raise InvalidSetting(f"cfg_scale must be a number, not {cfg_scale!r:.60}")
-        if isinstance(styles, str):
-            raise InvalidSetting(f"styles must be a list of names, not {styles!r:.60}")
         settings = {
             **whole,
             "negative_prompt": negative_prompt,
@@ -197,8 +194,5 @@ def _merged(
     merged = {**options, **given}
     if others or overridden:
         merged["override_settings"] = {**others, **overridden}
-    try:
-        json.dumps(merged)
-    except (TypeError, ValueError) as error:
-        raise InvalidSetting(f"options cannot be written as JSON: {error}") from error
+    check_json("options", merged)
     return merged

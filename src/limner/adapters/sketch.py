@@ -12,6 +12,7 @@ import os
 import anyio
 import anyio.to_thread
 
+from limner.adapters.options import checked
 from limner.adapters.painting.easel import Easel
 from limner.errors import InvalidSetting
 from limner.states.values import check_whole_number
@@ -36,6 +37,7 @@ class SketchGenerator:
 
     capabilities = Capabilities(progress=True, preview=True, cancel=True)
 
+    @checked
     def __init__(self, width: int = 768, height: int = 512, *, steps: int = 16, step_ms: int = 0) -> None:
         for name, side in (("width", width), ("height", height)):
             check_whole_number(name, side, 1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from limner.states import Event, Session
@@ -147,6 +148,19 @@ class ImageStore(Protocol):
 
         Either the whole image is kept or nothing is. Putting the same bytes again may return the
         same URL. Raises `StorageError`.
+        """
+
+
+@runtime_checkable
+class StoredImages(Protocol):
+    """What an `ImageStore` may offer besides, so that `Limner.asgi` can hand its images out."""
+
+    def find(self, name: str) -> Path | None:
+        """The file of an image, by the last part of its URL; None where there is no such image.
+
+        `name` comes from whoever asks, so it may be anything. It is called in a thread and may wait for the
+        disk. What an address once gave it must always give, since readers keep it for a year. Raises
+        `StorageError`.
         """
 
 

@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse
 
 from limner.adapters.factory import BACKENDS
 from limner.adapters.trial import Trial
+from tests.adapters.servers.horde import HordeServer
 from tests.adapters.servers.sdapi import SdapiServer
 from tests.support import png
 
@@ -164,3 +165,16 @@ def test_the_environment_chooses_who_paints(run, story, monkeypatch):
     assert result.exit_code == 3
     assert f"cannot reach {NOBODY}" in result.stderr
     assert run("illustrate", story, "-g", "sketch", "--set", "steps=1").exit_code == 0
+
+
+def test_several_models_are_named_with_commas(run, web, story):
+    HordeServer(web, b64encode(png()).decode())
+    for options in (
+        ["backends", "test", f"horde={web.url}", "--set", "model=A, B"],
+        ["illustrate", story, "-g", f"horde={web.url}", "--image-model", "A,B", "--attempts", "1"],
+    ):
+        web.received.clear()
+        run(*options, "--set", "poll_interval_ms=0", "--set", "submit_interval_ms=0")
+        asked = [received.json for received in web.received if received.path.endswith("/generate/async")]
+        assert asked
+        assert all(body["models"] == ["A", "B"] for body in asked)

@@ -49,7 +49,7 @@ def set_option(command: Function) -> Function:
 
 
 def options_from(
-    spec: str, given: Sequence[str], besides: Mapping[str, tuple[str, Any]] | None = None
+    spec: str, given: Sequence[str], besides: Mapping[str, tuple[str, str | None]] | None = None
 ) -> dict[str, Any]:
     """The options of the generator that `spec` names: those of `--set`, and those with a flag of their own.
 
@@ -66,7 +66,7 @@ def options_from(
             continue
         if name not in known:
             raise BadInput(f"{flag} is not for {backend.name}, which has the options {', '.join(known)}")
-        options[name] = value
+        options[name] = known[name].value_of(value)
         typed[name] = flag
     for each in given:
         name, equals, text = each.partition("=")
