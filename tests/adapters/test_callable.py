@@ -63,6 +63,14 @@ async def test_what_the_function_raises_is_an_error_of_the_backend(error, told, 
     assert str(caught.value) == told
 
 
+async def test_what_goes_wrong_in_a_task_group_is_told_without_the_group(request_for):
+    async def paint(_: str) -> bytes:
+        raise ExceptionGroup("unhandled errors in a TaskGroup", [KeyError(3)])
+
+    with pytest.raises(BackendError, match="paint failed: KeyError: 3"):
+        await result_of(paint, request_for())
+
+
 async def test_a_typed_error_passes_as_it_is(request_for):
     async def paint(_: str) -> bytes:
         raise Moderated("not this one")

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Self
 
 from limner.errors import BackendError, BadRequest, InvalidSetting, LimnerError, NoImage, NotAnImage
+from limner.workflows.host import call_host
 from limner.workflows.ports import Capabilities, GenerationRequest, ProgressCallback
 
 PromptPainter = Callable[[str], Awaitable[bytes]]
@@ -44,7 +45,7 @@ class CallableGenerator:
     async def generate(self, request: GenerationRequest, report: ProgressCallback) -> bytes:
         """Call the function. Raises `BackendError`, `NoImage` (None came) or `NotAnImage` (no bytes)."""
         try:
-            image: object = await self._called(request, report)
+            image: object = await call_host(self._called(request, report))
         except LimnerError:
             raise
         except Exception as error:  # somebody else's code may raise anything; the port promises BackendError
