@@ -13,7 +13,7 @@ This module imports nothing, so that every other one can import it.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class LimnerError(Exception):
@@ -206,16 +206,22 @@ class JournalInUse(CallerError, RuntimeError):
 class BackendError(LimnerError):
     """The service that makes images failed or refused. Raise a subclass that says how.
 
-    `retry_after_ms` is the pause in milliseconds that the service asked for, if it did. Whether a
-    kind is worth another attempt is decided in `limner.states.retry`, not here.
+    `retry_after_ms` is the pause in milliseconds that the service asked for, if it did. `status` is the HTTP
+    status of its answer, 200 for one that was wrong in itself; None where no answer came, or none is known
+    of. Whether a kind is worth another attempt is decided in `limner.states.retry`, not here.
     """
 
     kind = "backend_error"
     hint = "Look at the service's own log."
 
-    def __init__(self, message: str, *, retry_after_ms: int | None = None) -> None:
+    def __init__(self, message: str, *, retry_after_ms: int | None = None, status: int | None = None) -> None:
         self.retry_after_ms = retry_after_ms
+        self.status = status
         super().__init__(message)
+
+    def in_words(self, message: str) -> Self:
+        """The same error with another message."""
+        return type(self)(message, retry_after_ms=self.retry_after_ms, status=self.status)
 
 
 class RateLimited(BackendError):

@@ -87,6 +87,7 @@ async def test_every_refusal_is_a_typed_error_with_the_servers_words(
     await generator.aclose()
     assert type(caught.value) is kind
     assert caught.value.retry_after_ms == 2000
+    assert caught.value.status == status
     assert not any(secret in str(caught.value) for secret in SECRETS)
 
 
@@ -125,9 +126,10 @@ async def test_an_answer_without_an_image_is_no_image(name, empty, web, request_
 async def test_an_answer_that_is_no_json_is_an_error_of_the_backend(name, web, request_for, progress):
     web.answer(PATHS[name], Response(HTML, media_type="text/html"))
     generator = backend(name, web.url)
-    with pytest.raises(BackendError, match="it is an HTML page"):
+    with pytest.raises(BackendError, match="it is an HTML page") as caught:
         await generator.generate(request_for(), progress)
     await generator.aclose()
+    assert caught.value.status == 200 or isinstance(caught.value, NotAnImage | NoImage)
 
 
 @pytest.mark.parametrize("name", PATHS)
@@ -135,9 +137,10 @@ async def test_a_server_that_is_not_there_is_unavailable(name, request_for, prog
     with RawServer(lambda wire: None) as server:
         url = server.url
     generator = backend(name, url)
-    with pytest.raises(Unavailable, match=r"cannot reach .* connection refused"):
+    with pytest.raises(Unavailable, match=r"cannot reach .* connection refused") as caught:
         await generator.generate(request_for(), progress)
     await generator.aclose()
+    assert caught.value.status is None
 
 
 @pytest.mark.parametrize("name", ["sdapi", "openai", "openai streaming", "gemini", "pollinations", "json"])

@@ -206,7 +206,7 @@ class ComfyUIGenerator:
         told = answer if isinstance(answer, dict) else {}
         id_ = told.get("prompt_id")
         if not isinstance(id_, str) or not id_:
-            raise BackendError(f"{self._client.address}prompt answered without a prompt_id")
+            raise BackendError(f"{self._client.address}prompt answered without a prompt_id", status=200)
         job.accept(id_)
         job.faults = node_faults(told.get("node_errors"))
         report(job_id=id_)
@@ -375,8 +375,8 @@ class ComfyUIGenerator:
         words = self._client.without_secrets(str(failure))
         if isinstance(failure, Interrupted):
             # One that was found again was stopped while no process waited for it, which is no failure of it.
-            return JobLost(words) if resumed else BackendError(words)
-        return type(failure)(words, retry_after_ms=failure.retry_after_ms)
+            return JobLost(words) if resumed else BackendError(words, status=200)
+        return failure.in_words(words)
 
     async def _withdraw(self, job: Job) -> None:
         """Take the job out of the queue, or stop it if it is the one at work. Bounded, and never fails."""

@@ -210,12 +210,12 @@ def failure_from(where: str, event: str, data: Mapping[str, Any]) -> BackendErro
     """The error for an `execution_error` or `execution_interrupted`, with the server's own words."""
     node = f"node {data.get('node_id')} ({data.get('node_type')})"
     if event == "execution_interrupted":
-        return Interrupted(f"{where}: the job was interrupted in {one_line(node, 100)}")
+        return Interrupted(f"{where}: the job was interrupted in {one_line(node, 100)}", status=200)
     words = one_line(str(data.get("exception_message") or "").strip(), _LONGEST_WORDS)
     kind = next((kind for begin, kind in _BY_WORDS.items() if words.startswith(begin)), BackendError)
     exception = one_line(str(data.get("exception_type") or ""), 80)
     said = ": ".join(part for part in (exception, words) if part) or "no reason was given"
-    return kind(f"{where} failed in {one_line(node, 100)}: {said}")
+    return kind(f"{where} failed in {one_line(node, 100)}: {said}", status=200)
 
 
 def read_history(where: str, answer: object, job_id: str) -> Finished | None:
@@ -233,7 +233,7 @@ def read_history(where: str, answer: object, job_id: str) -> Finished | None:
         match message:
             case ["execution_error" | "execution_interrupted" as event, dict() as data]:
                 return Finished(outputs, failure_from(where, event, data))
-    return Finished(outputs, BackendError(f"{where} failed without a reason"))
+    return Finished(outputs, BackendError(f"{where} failed without a reason", status=200))
 
 
 def _remembered(item: object, messages: Iterable[object]) -> frozenset[str]:

@@ -138,7 +138,7 @@ class GeminiGenerator:
             error = _imagens_refusal(where, told)
         else:
             error = _geminis_refusal(where, told)
-        return type(error)(self._client.without_secrets(str(error)), retry_after_ms=error.retry_after_ms)
+        return error.in_words(self._client.without_secrets(str(error)))
 
 
 def _content_image(told: Mapping[str, Any]) -> object:
@@ -169,7 +169,7 @@ def _geminis_refusal(where: str, told: Mapping[str, Any]) -> BackendError:
     if blocked.get("blockReason") or reason in _REFUSALS:
         return Moderated(_told(f"{where} refused the prompt", reason, words))
     if reason in _MISHAPS:
-        return BackendError(_told(f"{where} made no image", reason, words))
+        return BackendError(_told(f"{where} made no image", reason, words), status=200)
     if words:
         # It explains why not, or asks back; asked again it would do the same.
         return Moderated(_told(f"{where} answered with words instead of an image", "", words))

@@ -224,7 +224,9 @@ class HordeGenerator:
         answer = await self._client.post_json("generate/async", body)
         told = answer if isinstance(answer, dict) else {}
         if not isinstance(told.get("id"), str) or not told["id"]:
-            raise BackendError(f"{self._client.address}generate/async answered without a job's id")
+            raise BackendError(
+                f"{self._client.address}generate/async answered without a job's id", status=200
+            )
         job.id = told["id"]
         job.warning = one_line(str(told.get("message") or ""), 300)
 
@@ -236,14 +238,18 @@ class HordeGenerator:
             told = await self._look(lambda: self._ask("check", job))
             if told.get("faulted") is True:
                 job.over = True
-                raise BackendError(f"{self._client.address} could not complete the job: it is faulted")
+                raise BackendError(
+                    f"{self._client.address} could not complete the job: it is faulted", status=200
+                )
             if told.get("done") is True:
                 return await self._image(job)
             report(progress.fraction(told))
             hopeless = hopeless + 1 if _is_hopeless(told) else 0
             if hopeless == _HOPELESS_LOOKS:
                 why = job.warning or "no worker that is there at present can paint it"
-                raise BadRequest(f"{self._client.address} cannot do this (model, size or steps): {why}")
+                raise BadRequest(
+                    f"{self._client.address} cannot do this (model, size or steps): {why}", status=200
+                )
             await anyio.sleep(self._poll_interval_ms / 1000)
 
     async def _image(self, job: _Job) -> bytes:
@@ -286,10 +292,10 @@ class HordeGenerator:
             job.over = True
             raise
         except BadRequest as error:
-            if " answered 404" not in str(error):
+            if error.status != 404:
                 raise
             job.over = True
-            raise JobLost(str(error)) from error
+            raise JobLost(str(error), status=404) from error
         if not isinstance(told, dict):
             raise NoImage(f"{self._client.address}{path} answered with JSON that is no job's state")
         return told

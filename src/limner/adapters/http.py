@@ -281,7 +281,7 @@ class HttpClient:
     async def _refusal(self, answer: Answer, response: httpx.Response, max_bytes: int) -> BackendError:
         beginning = await answer.beginning(max_bytes)
         error = error_from_answer(answer.where, response.status_code, response.headers, beginning)
-        return type(error)(self.without_secrets(str(error)), retry_after_ms=error.retry_after_ms)
+        return error.in_words(self.without_secrets(str(error)))
 
     def _timeouts(self, read_timeout_ms: int | None) -> httpx.Timeout:
         silence_s = None if read_timeout_ms is None else read_timeout_ms / 1000
@@ -311,20 +311,20 @@ class HttpClient:
             raise Unavailable(f"{where} did not finish its answer within {(limit_ms or 0) / 1000:g} s")
 
     @contextmanager
-    def _translated(self, where: str) -> Iterator[None]:
-        """Turn the client library's errors into ours, one line each."""
+    def _translated(self, where: str, status: int | None = None) -> Iterator[None]:
+        """Turn the client library's errors into ours, one line each. `status`: that of an answer begun."""
         try:
             yield
         except httpx.ConnectTimeout as error:
             raise Unavailable(f"cannot reach {where}: no connection in time") from error
         except httpx.TimeoutException as error:
-            raise Unavailable(f"{where} fell silent") from error
+            raise Unavailable(f"{where} fell silent", status=status) from error
         except httpx.ConnectError as error:
             raise Unavailable(f"cannot reach {where}: {reason_of(error)}") from error
         except httpx.TransportError as error:
-            raise Unavailable(f"{where} cut the connection: {reason_of(error)}") from error
+            raise Unavailable(f"{where} cut the connection: {reason_of(error)}", status=status) from error
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
-            raise BackendError(f"{where}: {reason_of(error)}") from error
+            raise BackendError(f"{where}: {reason_of(error)}", status=status) from error
 
 
 class Answer:
@@ -347,7 +347,7 @@ class Answer:
             body = self._response.aiter_bytes()
             assert isinstance(body, AsyncGenerator), "httpx's aiter_bytes is a generator"  # noqa: S101 - see above
             self._body = body
-        with self._client._translated(self.where):
+        with self._client._translated(self.where, self._response.status_code):
             return await anext(self._body, None)
 
     async def read(self, max_bytes: int) -> bytes:
@@ -451,7 +451,7 @@ def _parsed(where: str, body: bytes) -> object:
     try:
         parsed: object = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise BackendError(f"{where} answered without usable JSON: {describe(body)}") from error
+        raise BackendError(f"{where} answered without usable JSON: {describe(body)}", status=200) from error
     return parsed
 
 

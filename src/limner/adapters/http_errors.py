@@ -109,7 +109,8 @@ def error_from_answer(
     `retry-after` is compared with (default: the present).
     """
     if 300 <= status < 400:
-        return BadRequest(f"{where} has moved ({status}); use {one_line(headers.get('location', '?'), 200)}")
+        there = one_line(headers.get("location", "?"), 200)
+        return BadRequest(f"{where} has moved ({status}); use {there}", status=status)
     pause_ms = retry_after_ms(headers, now or datetime.now(UTC))
     return typed_error(f"{where} answered {status}", words_from_body(body), status, pause_ms)
 
@@ -128,7 +129,8 @@ def typed_error(
     if kind is None:
         kind = _BY_STATUS.get(status or 0, BackendError)
     text = f"{what}: {words.text}" if words.text else what
-    return kind(text, retry_after_ms=words.pause_ms if pause_ms is None else pause_ms)
+    pause_ms = words.pause_ms if pause_ms is None else pause_ms
+    return kind(text, retry_after_ms=pause_ms, status=status or 200)
 
 
 def words_from_body(body: bytes) -> ServerWords:

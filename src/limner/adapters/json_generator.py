@@ -157,12 +157,12 @@ class JSONGenerator:
             match = path.match(told)
         except (JSONPathError, RecursionError) as error:
             raise BackendError(
-                f"{self._where} answered with JSON that {path} cannot be looked up in"
+                f"{self._where} answered with JSON that {path} cannot be looked up in", status=200
             ) from error
         return _NOTHING if match is None else match.obj
 
     def _quiet(self, error: BackendError) -> BackendError:
-        return type(error)(self._client.without_secrets(str(error)), retry_after_ms=error.retry_after_ms)
+        return error.in_words(self._client.without_secrets(str(error)))
 
 
 def json_generator_from_file(

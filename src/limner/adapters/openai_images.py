@@ -154,7 +154,9 @@ class OpenAIImagesGenerator:
                 if first in b"{[":
                     return self._first_image(await answer.json(MAX_ANSWER_BYTES, already=chunk))
                 if first not in b"deir:":  # data, event, id, retry, or a comment
-                    raise BackendError(self._told("answered with no stream of events", describe(chunk)))
+                    raise BackendError(
+                        self._told("answered with no stream of events", describe(chunk)), status=200
+                    )
                 parser = EventParser(MAX_ANSWER_BYTES)
             for event in parser.feed(chunk):
                 finished = await self._take(event, report)
@@ -164,7 +166,7 @@ class OpenAIImagesGenerator:
             finished = await self._take(event, report, cut_off=True)
             if finished is not None:
                 return finished
-        raise Unavailable(f"{self._where} ended the stream before the image was complete")
+        raise Unavailable(f"{self._where} ended the stream before the image was complete", status=200)
 
     async def _take(
         self, event: ServerSentEvent, report: ProgressCallback, *, cut_off: bool = False
@@ -177,10 +179,12 @@ class OpenAIImagesGenerator:
             parsed = await _parsed(data)
         except (ValueError, RecursionError) as error:
             if cut_off:
-                raise Unavailable(f"{self._where} ended the stream in the middle of an event") from error
-            raise BackendError(self._told("streams broken JSON", data)) from error
+                raise Unavailable(
+                    f"{self._where} ended the stream in the middle of an event", status=200
+                ) from error
+            raise BackendError(self._told("streams broken JSON", data), status=200) from error
         if not isinstance(parsed, dict):
-            raise BackendError(self._told("streams something unexpected", data))
+            raise BackendError(self._told("streams something unexpected", data), status=200)
         kind = str(parsed.get("type") or event.event)
         if parsed.get("error") or kind == "error" or kind.endswith(".failed"):
             raise self._error_in(parsed)

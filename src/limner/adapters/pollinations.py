@@ -111,4 +111,4 @@ class PollinationsGenerator:
             error = NotAnImage(f"{answer.where} answered without an image: {describe(answer.data)}")
         else:
             error = NoImage(f"{answer.where} answered without an image")
-        return type(error)(self._client.without_secrets(str(error)), retry_after_ms=error.retry_after_ms)
+        return error.in_words(self._client.without_secrets(str(error)))

@@ -103,6 +103,11 @@ class SdapiGenerator:
         """The address only."""
         return f"SdapiGenerator({self._client.address!r})"
 
+    @property
+    def findings(self) -> str:
+        """What the server has shown itself to be able to, as far as images were waited for."""
+        return self._progress.findings
+
     async def generate(self, request: GenerationRequest, report: ProgressCallback) -> bytes:
         """Paint one image; report its progress and the server's live preview meanwhile.
 
@@ -154,7 +159,7 @@ class SdapiGenerator:
             return await self._client.post_json(_TXT2IMG, body, unbounded=True)
         except BadRequest as error:
             if "answered 404: Not Found" in str(error):
-                raise BadRequest(f"{error} (was the server started with --api?)") from error
+                raise error.in_words(f"{error} (was the server started with --api?)") from error
             raise
 
     async def _image(self, answer: object) -> bytes:

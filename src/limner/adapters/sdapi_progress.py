@@ -33,11 +33,24 @@ class SdapiProgress:
         self._client = client
         self._tells_of_tasks: bool | None = None
         self.tells_of_itself = True
+        self.knows_our_tasks = False
+        self._has_told_of_itself = False
 
     @property
     def can_tell(self) -> bool:
         """Whether there is any use in asking."""
         return self._tells_of_tasks is not False or self.tells_of_itself
+
+    @property
+    def findings(self) -> str:
+        """What was found out so far, for a person; empty where the server has not been asked yet."""
+        if self.knows_our_tasks:
+            return "tells of our image by its id, and can be told to stop it"
+        if not self.can_tell:
+            return "tells of no progress, and is not told to stop"
+        if self._has_told_of_itself:
+            return "tells only of whatever it is doing, and is not told to stop"
+        return ""
 
     async def of_task(
         self, task: str, preview_id: int = -1, *, live_preview: bool = False
@@ -74,6 +87,7 @@ class SdapiProgress:
         state = told.get("state")
         # SD.Next counts no jobs while it samples the last one.
         is_idle = isinstance(state, dict) and state.get("job_count") == 0 and not state.get("sampling_step")
+        self._has_told_of_itself |= not is_idle
         return {} if is_idle else told
 
     async def _has_tasks(self) -> bool:
@@ -83,7 +97,7 @@ class SdapiProgress:
             return False
         except BadRequest as error:
             # It is there if the server minds the method only (405).
-            return "answered 404" not in str(error)
+            return error.status != 404
         return True
 
 
@@ -114,6 +128,7 @@ class ProgressWatch:
     async def _tell_of_task(self, told: dict[str, Any]) -> None:
         is_known = any(told.get(name) for name in ("active", "queued", "completed"))
         self._unknown = 0 if is_known else self._unknown + 1
+        self._progress.knows_our_tasks |= is_known
         if _is_at_work(told):
             await self._tell(told.get("progress"), told.get("live_preview"))
         latest = told.get("id_live_preview")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from base64 import b64encode
 
 import pytest
@@ -59,7 +60,9 @@ def test_a_trial_has_one_picture_made_and_says_what_it_found(run, tmp_path):
     assert result.exit_code == 0, result.stderr
     found = answers(result)
     assert (found["reachable"], found["authorised"]) == ("yes", "yes")
-    assert found["can do"] == "progress, preview, cancel"
+    assert found["claims"] == "progress, preview, cancel"
+    assert re.fullmatch(r"[1-9]\d* reports? of progress, [1-9]\d* previews?", found["seen"])
+    assert "server" not in found
     assert found["picture"].startswith("120 × 80, image/")
     assert found["kept in"] == "first.jpg"
     with Image.open(tmp_path / "first.jpg") as image:
@@ -78,12 +81,27 @@ def test_a_server_that_is_not_there_is_told_apart_from_one_that_refuses(run, web
     result = run("backends", "test", f"sdapi={NOBODY}")
     assert result.exit_code == 3
     assert (answers(result)["reachable"], answers(result)["authorised"]) == ("no", "not known")
+    assert answers(result)["seen"] == "0 reports of progress, 0 previews"
+    assert answers(result)["claims"] == "progress, preview, cancel"
     assert result.stderr.startswith(f"limner: cannot reach {NOBODY}")
     web.answer_json("/sdapi/v1/txt2img", {"detail": "Not authenticated"}, status=401)
     result = run("backends", "test", web.url, "--json")
     assert result.exit_code == 3
     trial = json.loads(result.stdout)
     assert (trial["reachable"], trial["authorised"], trial["error"]["kind"]) == (True, False, "auth")
+
+
+def test_what_was_found_out_of_the_server_is_told_apart_from_what_is_claimed(run, web):
+    server = SdapiServer(web, b64encode(png()).decode(), "SD.Next")
+    server.previews = [None, None]
+    arguments = ("backends", "test", web.url, "--set", "poll_interval_ms=0")
+    found = answers(run(*arguments))
+    assert found["claims"] == "progress, preview, cancel"
+    assert found["seen"].endswith(" reports of progress, 0 previews")
+    assert found["server"] == "tells only of whatever it is doing, and is not told to stop"
+    server = SdapiServer(web, b64encode(png()).decode())
+    server.previews = [None, None]
+    assert json.loads(run(*arguments, "--json").stdout)["findings"].startswith("tells of our image by its id")
 
 
 def test_an_answer_that_is_no_picture_is_told(run, web):
@@ -145,7 +163,7 @@ def test_where_a_trial_could_not_begin_json_is_an_object_all_the_same(run):
 def test_no_line_ends_in_blanks_and_one_is_no_plural(run, monkeypatch):
     monkeypatch.setattr("limner.adapters.cli.backends.try_out", one_report)
     listed, tried = run("backends").stdout, run("backends", "test", "sketch").stdout
-    assert "progress    1 report, 2 previews\n" in tried
+    assert "seen        1 report of progress, 2 previews\n" in tried
     assert [line for line in (listed + tried).splitlines() if line != line.rstrip()] == []
 
 

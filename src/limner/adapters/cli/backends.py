@@ -230,19 +230,20 @@ async def _try_and_close(generator: Generator, name: str, prompt: str, time_limi
 
 def _tell(console: Console, trial: Trial, output: Path | None) -> None:
     answers = {True: "yes", False: "no", None: "not known"}
-    can = [name for name, value in asdict(trial.capabilities).items() if value]
-    seen = f"{counted(trial.reports, 'report')}, {counted(trial.previews, 'preview')}"
+    claims = [name for name, value in asdict(trial.capabilities).items() if value]
     image = trial.image
     rows = {
         "reachable": answers[trial.reachable],
         "authorised": answers[trial.authorised],
-        "can do": ", ".join(can) or "images only",
-        "progress": seen if trial.reports or trial.previews else "none",
+        "seen": f"{counted(trial.reports, 'report')} of progress, {counted(trial.previews, 'preview')}",
+        "claims": ", ".join(claims) or "images only",
         "picture": "none"
         if image is None
         else f"{image.width} × {image.height}, {image.media_type}, {len(image.data) / 1000:,.0f} kB",
         "took": f"{trial.seconds:.1f} s",
     }
+    if trial.findings:
+        rows["server"] = trial.findings
     if trial.job_ids:
         rows["job"] = one_line(", ".join(trial.job_ids), 200)
     if output is not None and image is not None:
@@ -265,6 +266,7 @@ def _trial_as_json(trial: Trial) -> dict[str, Any]:
         "progress_reports": trial.reports,
         "previews": trial.previews,
         "job_ids": trial.job_ids,
+        "findings": trial.findings,
         "seconds": round(trial.seconds, 3),
         "image": None
         if image is None
