@@ -125,7 +125,12 @@ class ComfyUIGenerator:
         key = (api_key or "").strip()
         bearer = {"authorization": f"Bearer {key}"} if key else {}
         self._client = HttpClient(
-            base_url, headers={**(headers or {}), **bearer}, timeout_ms=request_timeout_ms
+            base_url,
+            headers={**(headers or {}), **bearer},
+            timeout_ms=request_timeout_ms,
+            without_key=""
+            if key or headers
+            else "no key was sent: api_key or headers, or LIMNER_COMFYUI_KEY",
         )
         self._poll_interval_s = poll_interval_ms / 1000
 

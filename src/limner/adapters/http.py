@@ -17,11 +17,10 @@ import anyio.to_thread
 import httpcore
 import httpx
 
-from limner.adapters.http_errors import error_from_answer, reason_of
+from limner.adapters.http_errors import error_from_answer, error_from_broken_json, reason_of
 from limner.adapters.redaction import Secrets, shown_address
-from limner.adapters.sniffing import describe
 from limner.adapters.websocket import WebSocket, is_accepted, upgrade_headers
-from limner.errors import AnswerTooLarge, BackendError, InvalidSetting, Unavailable
+from limner.errors import AnswerTooLarge, AuthFailed, BackendError, InvalidSetting, Unavailable, WrongAddress
 
 MIB = 1024 * 1024
 # An image of 32 MiB in base64, and the JSON around it.
@@ -60,7 +59,8 @@ class HttpClient:
     `connect_timeout_ms` the making of a connection, `read_timeout_ms` the wait for the next bytes,
     `timeout_ms` one whole request from the first byte sent to the last one read (None: no bound); a stream
     of events has no such bound. A call that is `unbounded` has neither of the latter two: it is the one that
-    paints, and how long an image may take is the session's business.
+    paints, and how long an image may take is the session's business. `without_key` is what to say where the
+    server wants a key, a user or a password and none is sent.
 
     Every method raises a `limner.errors.BackendError`: `Unavailable` where the server cannot be reached
     or the connection breaks, `AnswerTooLarge`, or what the answer's status says (see `http_errors`).
@@ -77,6 +77,7 @@ class HttpClient:
         connect_timeout_ms: int = 10_000,
         read_timeout_ms: int | None = 300_000,
         timeout_ms: int | None = 600_000,
+        without_key: str = "",
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         sent = _header_values(headers or {})
@@ -93,6 +94,7 @@ class HttpClient:
         self._auth = httpx.BasicAuth(*auth) if auth else None
         self._max_bytes = max_bytes
         self._timeout_ms = timeout_ms
+        self._without_key = without_key
         self._connect_timeout_ms = connect_timeout_ms
         self._client = httpx.AsyncClient(
             # Compressed answers could be small on the wire and endless in memory; none are asked for.
@@ -110,7 +112,13 @@ class HttpClient:
 
     async def get_json(self, path: str, *, max_bytes: int | None = None) -> object:
         """GET `path` and parse the answer as JSON."""
-        return await self._json("GET", path, None, max_bytes)
+        try:
+            return await self._json("GET", path, None, max_bytes)
+        except WrongAddress as error:
+            if error.status != 200:
+                raise
+            # The address was right when the work was begun that is asked after here; a proxy's page passes.
+            raise BackendError(str(error), status=200) from error
 
     async def post_json(
         self, path: str, body: Mapping[str, Any], *, max_bytes: int | None = None, unbounded: bool = False
@@ -244,7 +252,7 @@ class HttpClient:
         unbounded: bool = False,
     ) -> AsyncIterator[Answer]:
         where = where or self._where(url)
-        if url.scheme not in ("http", "https") or not url.host:
+        if url.scheme not in ("http", "https") or not url.host or not _has_port(url):
             raise BackendError(f"will not fetch {where}: not an http or https address")
         ours = _origin(url) == _origin(httpx.URL(self._base_url))
         # A lone surrogate is no character and cannot be sent; it becomes a question mark.
@@ -271,16 +279,21 @@ class HttpClient:
             elif not response.is_success and (upgrade is None or response.status_code != 101):
                 # Many servers close a connection on which they refused an upgrade. Left unread it is closed
                 # here as well, and not taken for the next request.
-                raise await self._refusal(answer, response, _MAX_ERROR_BYTES if upgrade is None else 0)
+                error = await self._refusal(answer, response, is_of_api=not follow and upgrade is None)
+                if ours and self._auth is None and self._without_key and isinstance(error, AuthFailed):
+                    error = error.in_words(f"{error} ({self._without_key})")
+                raise error
             yield answer
         finally:
             # Shielded: a connection that is not given back stays open until the program ends.
             with anyio.move_on_after(_CLOSING_TIME_S, shield=True):
                 await answer.aclose()
 
-    async def _refusal(self, answer: Answer, response: httpx.Response, max_bytes: int) -> BackendError:
-        beginning = await answer.beginning(max_bytes)
-        error = error_from_answer(answer.where, response.status_code, response.headers, beginning)
+    async def _refusal(self, answer: Answer, response: httpx.Response, *, is_of_api: bool) -> BackendError:
+        upgrades = "upgrade" in response.request.headers
+        beginning = await answer.beginning(0 if upgrades else _MAX_ERROR_BYTES)
+        base = self.address if is_of_api else ""
+        error = error_from_answer(answer.where, response.status_code, response.headers, beginning, base=base)
         return error.in_words(self.without_secrets(str(error)))
 
     def _timeouts(self, read_timeout_ms: int | None) -> httpx.Timeout:
@@ -451,7 +464,7 @@ def _parsed(where: str, body: bytes) -> object:
     try:
         parsed: object = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise BackendError(f"{where} answered without usable JSON: {describe(body)}", status=200) from error
+        raise error_from_broken_json(where, body, error) from error
     return parsed
 
 
@@ -466,7 +479,14 @@ def _checked(base_url: str, secrets: Secrets) -> httpx.URL:
         raise InvalidSetting(f"not a usable address{shown}") from None
     if url.scheme not in ("http", "https") or not url.host or any(ch.isspace() for ch in address):
         raise InvalidSetting(f"not an http or https address{shown or ' (it has no http:// before it)'}")
+    if not _has_port(url):
+        raise InvalidSetting(f"the port of an address is from 1 to 65535{shown}")
     return url
+
+
+def _has_port(url: httpx.URL) -> bool:
+    """Whether the address has a port that there is, or none; the client library takes any number."""
+    return url.port is None or 0 < url.port < 65_536
 
 
 def _header_values(headers: Mapping[Any, Any]) -> dict[str, str]:
@@ -479,6 +499,15 @@ def _header_values(headers: Mapping[Any, Any]) -> dict[str, str]:
         if not value.isascii() or not value.isprintable():
             raise InvalidSetting(f"the value of the header {name} has characters that HTTP does not allow")
     return dict(headers)
+
+
+def took_the_connection(error: BaseException | None) -> bool:
+    """Whether this error says that somebody took the connection, and cut it or fell silent."""
+    while error is not None:
+        if isinstance(error, httpx.TransportError):
+            return not isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError))
+        error = error.__cause__
+    return False
 
 
 def _origin(url: httpx.URL) -> tuple[str, str, int | None]:

@@ -94,7 +94,11 @@ class SdapiGenerator:
         self._settings = _merged(
             given, {name: value for name, value in overridden.items() if value is not None}, options or {}
         )
-        self._client = HttpClient(_PASTED.sub("", base_url.strip()), auth=auth)
+        self._client = HttpClient(
+            _PASTED.sub("", base_url.strip()),
+            auth=auth,
+            without_key="it wants a user and a password: auth, or LIMNER_SDAPI_AUTH in the environment",
+        )
         self._progress = SdapiProgress(self._client)
         self._poll_interval_ms = poll_interval_ms
         self._under_way = 0

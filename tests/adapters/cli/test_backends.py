@@ -104,6 +104,29 @@ def test_what_was_found_out_of_the_server_is_told_apart_from_what_is_claimed(run
     assert json.loads(run(*arguments, "--json").stdout)["findings"].startswith("tells of our image by its id")
 
 
+def test_a_limit_is_told_with_what_helps_one_picture(run, web):
+    web.answer_json("/sdapi/v1/txt2img", {"detail": "slow down"}, 429, {"Retry-After": "9"})
+    result = run("backends", "test", web.url)
+    assert result.stderr.endswith(
+        "answered 429 and asks for a pause of 9 s: slow down. Wait a while, then try again.\n"
+    )
+
+
+def test_a_server_that_hangs_is_told_with_what_helps(run, web):
+    web.hold("/sdapi/v1/txt2img")
+    result = run("backends", "test", web.url, "--timeout", "0.1")
+    web.released.set()
+    assert result.stderr.startswith("limner: no image within 0.1 s. Give it more time")
+
+
+def test_a_server_that_wants_a_password_says_where_it_is_given(run, web):
+    web.answer_json("/sdapi/v1/txt2img", {"detail": "Not authenticated"}, 401)
+    assert "LIMNER_SDAPI_AUTH" in run("backends", "test", web.url).stderr
+    assert "LIMNER_SDAPI_AUTH" not in run("backends", "test", web.url, "--set", "auth=a:b").stderr
+    web.answer_json("/v1/images/generations", {"detail": "Not authenticated"}, 401)
+    assert "LIMNER_OPENAI_KEY" in run("backends", "test", f"openai={web.url}").stderr
+
+
 def test_an_answer_that_is_no_picture_is_told(run, web):
     SdapiServer(web, b64encode(b"nothing").decode())
     result = run("backends", "test", web.url)

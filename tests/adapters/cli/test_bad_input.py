@@ -14,7 +14,7 @@ import pytest
 from starlette.responses import JSONResponse
 
 from limner.adapters.cli.errors import fault_of
-from limner.errors import AuthFailed, Unavailable
+from limner.errors import NoBalance, Unavailable
 from tests.adapters.cli.conftest import PATIENCE_S, files_in, start
 from tests.adapters.servers.local import happened
 
@@ -246,11 +246,11 @@ def test_a_server_that_hangs_is_given_up_like_one_that_refuses(run, web, tmp_pat
 
 def test_what_to_do_is_said_once_for_each_kind_of_failure(run, web):
     async def refuse(request):
-        return JSONResponse({"detail": f"no {request.json['prompt']} today"}, 401)
+        return JSONResponse({"detail": f"no {request.json['prompt']} today"}, 402)
 
     web.on(TXT2IMG, refuse)
     lines = run("illustrate", "story.md", "-g", web.url, "-q").stderr.splitlines()
-    assert [line.rpartition(" today")[2] for line in lines] == [f". {AuthFailed.hint}", ""]
+    assert [line.rpartition(" today")[2] for line in lines] == [f". {NoBalance.hint}", ""]
 
 
 def test_a_sentence_that_has_its_full_stop_gets_no_second_one():

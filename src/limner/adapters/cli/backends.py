@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from limner.adapters.cli.errors import BadInput, ExitCode, fault_of
+from limner.adapters.cli.errors import BadInput, ExitCode, fault_of, with_hint
 from limner.adapters.cli.lines import counted, print_grid
 from limner.adapters.cli.logs import verbosity_option
 from limner.adapters.cli.outputs import check_place, write_bytes
@@ -24,6 +24,7 @@ from limner.adapters.factory import BACKENDS, Backend, backend_of
 from limner.adapters.options import REQUIRED, Option
 from limner.adapters.sniffing import one_line
 from limner.adapters.trial import Trial, try_out
+from limner.errors import BackendError, QueueFull, RateLimited
 from limner.workflows.ports import Generator
 
 TEST_PROMPT = "a lighthouse at night, a keeper with a lamp"
@@ -253,7 +254,12 @@ def _tell(console: Console, trial: Trial, output: Path | None) -> None:
         table.add_row(Text(name, "dim"), Text(value))
     print_grid(console, table)
     if trial.error is not None:
-        click.echo(f"limner: {fault_of(trial.error).lines[0]}", err=True)
+        click.echo(f"limner: {with_hint(fault_of(trial.error).message, _hint(trial.error))}", err=True)
+
+
+def _hint(error: BackendError) -> str:
+    """What to do next. One picture was asked for, so there is no number of them to lower."""
+    return "Wait a while, then try again." if isinstance(error, (RateLimited, QueueFull)) else error.hint
 
 
 def _trial_as_json(trial: Trial) -> dict[str, Any]:
@@ -278,5 +284,5 @@ def _trial_as_json(trial: Trial) -> dict[str, Any]:
         },
         "error": None
         if trial.error is None
-        else {"kind": trial.error.kind, "message": fault_of(trial.error).message, "hint": trial.error.hint},
+        else {"kind": trial.error.kind, "message": fault_of(trial.error).message, "hint": _hint(trial.error)},
     }

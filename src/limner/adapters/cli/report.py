@@ -16,7 +16,7 @@ from limner.states.outcome import FailedPrompt
 from limner.text import DEFAULT_PATTERNS, TagPattern, describe
 
 _LONGEST_LIST = 5
-_LONGEST_REASON = 300
+_LONGEST_REASON = 480
 _NOT_STORED = "image_not_stored"
 
 
@@ -85,7 +85,7 @@ class Report:
             lines.append(f"not placed: {self.outputs.image_file(unplaced.image_url)}: {unplaced.reason}")
         if outcome.result.cancelled:
             lines.append(f"given up: {counted(len(outcome.result.cancelled), 'prompt')}")
-        return [one_line(line, 600) for line in lines]
+        return [one_line(line, 800) for line in lines]
 
     def as_json(self) -> str:
         """One JSON object, described in docs/cli.md."""
