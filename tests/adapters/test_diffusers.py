@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 
 import anyio
@@ -16,7 +17,7 @@ from limner.adapters.factory import generator_from
 from limner.errors import BackendError, InvalidSetting
 from limner.testing import ProgressRecorder, make_request
 from limner.workflows.ports import PromptSettings
-from tests.adapters.pipelines import ScriptedPipeline, Unseeded
+from tests.adapters.pipelines import Libraries, ScriptedPipeline, Unseeded
 from tests.adapters.servers.local import happened
 
 pytestmark = pytest.mark.anyio
@@ -104,6 +105,120 @@ async def test_who_is_cancelled_while_it_waits_for_the_pipeline_leaves_the_one_a
         assert not pipeline.interrupted.is_set()
         pipeline.finish()
     assert (len(images), len(pipeline.calls)) == (1, 1)
+
+
+async def test_a_pipeline_is_stopped_by_its_callback_and_tidied_up_after_that():
+    pipeline = ScriptedPipeline(endless=True)
+    generator = Unseeded(pipeline)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(generator.generate, make_request(), ProgressRecorder())
+        await happened(pipeline.begun)
+        tasks.cancel_scope.cancel()
+    assert pipeline.interrupted.is_set()
+    assert pipeline.freed.is_set()
+    pipeline.finish()
+    assert await generator.generate(make_request(), ProgressRecorder())
+
+
+def test_a_call_that_was_cancelled_before_its_turn_in_the_thread_does_not_call_the_pipeline():
+    pipeline, stopped = ScriptedPipeline(), threading.Event()
+    stopped.set()
+    assert Unseeded(pipeline)._paint(pipeline, make_request(), ProgressRecorder(), stopped) == b""
+    assert pipeline.calls == []
+
+
+# --- loading a model by its name
+
+
+@pytest.fixture
+def pipeline() -> ScriptedPipeline:
+    return ScriptedPipeline()
+
+
+@pytest.fixture
+def libraries(monkeypatch: pytest.MonkeyPatch, pipeline: ScriptedPipeline) -> Iterator[Libraries]:
+    libraries = Libraries(monkeypatch, pipeline)
+    yield libraries
+    libraries.gate.set()
+
+
+async def test_a_call_that_is_cancelled_while_the_model_loads_ends_at_once(libraries, pipeline):
+    generator = Unseeded("some/model")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(generator.generate, make_request(), ProgressRecorder())
+        await happened(libraries.begun)
+        tasks.cancel_scope.cancel()
+    assert not libraries.over.is_set()
+    assert pipeline.calls == []
+    # The load goes on by itself, and whoever comes next has the benefit. It does not hold up the process.
+    libraries.gate.set()
+    assert await generator.generate(make_request(), ProgressRecorder())
+    assert libraries.loads == ["some/model"]
+    assert libraries.daemons == [True]
+    assert len(pipeline.calls) == 1
+
+
+async def test_all_calls_wait_for_one_load(libraries, pipeline):
+    generator = Unseeded("some/model")
+    async with anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(generator.generate, make_request(), ProgressRecorder())
+        await happened(libraries.begun)
+        libraries.gate.set()
+    assert libraries.loads == ["some/model"]
+    assert (len(pipeline.calls), pipeline.most_at_once) == (3, 1)
+
+
+async def test_a_model_can_be_loaded_before_the_first_image(libraries, pipeline):
+    libraries.gate.set()
+    generator = Unseeded("some/model")
+    await generator.load()
+    assert (libraries.loads, pipeline.calls) == (["some/model"], [])
+    await generator.load()
+    await generator.generate(make_request(), ProgressRecorder())
+    assert libraries.loads == ["some/model"]
+    await Unseeded(pipeline).load()
+
+
+async def test_a_load_that_fails_is_told_to_all_who_wait_and_tried_again_by_the_next(libraries):
+    libraries.error = OSError("no such model")
+    generator = Unseeded("some/model")
+    told: list[str] = []
+
+    async def load() -> None:
+        with pytest.raises(BackendError) as caught:
+            await generator.load()
+        told.append(str(caught.value))
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(2):
+            tasks.start_soon(load)
+        await happened(libraries.begun)
+        libraries.gate.set()
+    assert told == ["some/model cannot be loaded: OSError: no such model"] * 2
+    libraries.error = None
+    await generator.load()
+    assert libraries.loads == ["some/model"] * 2
+
+
+async def test_closing_waits_for_no_load(libraries, pipeline):
+    generator = Unseeded("some/model")
+    with anyio.CancelScope() as scope:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(generator.load)
+            await happened(libraries.begun)
+            scope.cancel()
+    await generator.aclose()
+    assert not libraries.over.is_set()
+    libraries.gate.set()
+    await happened(libraries.over)
+    assert generator._pipeline is None
+
+
+async def test_a_dtype_that_torch_does_not_have_is_named(libraries):
+    libraries.gate.set()
+    with pytest.raises(BackendError, match="torch has no dtype 'float7'"):
+        await Unseeded("some/model", dtype="float7").load()
 
 
 async def test_what_the_pipeline_raises_is_an_error_of_the_backend_with_its_words():

@@ -191,6 +191,14 @@ async def test_an_html_page_is_told_from_json(web):
         await get(web.url)
 
 
+async def test_what_is_no_json_is_shown_without_the_keys_in_it(web):
+    web.answer("/x", Response("no account for abcdefgh", media_type="text/plain"))
+    with pytest.raises(BackendError) as caught:
+        await get(web.url, secrets=("abcdefgh",))
+    assert str(caught.value).endswith("without usable JSON: it is text: no account for ***")
+    assert "abcdefgh" not in str(caught.value.__cause__)
+
+
 @pytest.mark.parametrize("body", ["[" * 100_000, '{"a":', "", "9" * 5000])
 async def test_json_that_is_broken_or_hostile_is_an_error_of_the_backend(web, body):
     web.answer("/x", Response(body, media_type="application/json"))
@@ -343,7 +351,7 @@ async def test_whatever_comes_is_fetched_with_its_media_type(web):
     client = HttpClient(web.url)
     assert await client.fetch("GET", "x") == (f"{web.url}/x", "image/png", b"PNG")
     answer = await client.fetch("POST", "y", ["list"])
-    assert (answer.media_type, await answer.json()) == ("application/json", {"a": 1})
+    assert (answer.media_type, await client.json_in(answer)) == ("application/json", {"a": 1})
     await client.aclose()
     assert [(got.method, got.body) for got in web.received] == [("GET", b""), ("POST", b'["list"]')]
 

@@ -1,8 +1,9 @@
 """A pipeline of Hugging Face's diffusers, in this process: no server at all.
 
 Nothing of diffusers or torch is imported here before it is needed, and a pipeline that the host has made is
-only called: by the interface that all of them share (`callback_on_step_end`, and `_interrupt` to stop:
-https://huggingface.co/docs/diffusers/using-diffusers/callback).
+only called: by the interface that all of them share (`callback_on_step_end`:
+https://huggingface.co/docs/diffusers/using-diffusers/callback). To stop it, the callback raises; not every
+pipeline looks at `_interrupt`, which is meant for that.
 """
 
 from __future__ import annotations
@@ -11,18 +12,26 @@ import inspect
 import io
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from importlib.util import find_spec
+from time import monotonic
 from typing import Any
 
 import anyio
 import anyio.from_thread
 import anyio.to_thread
 
+from limner.adapters.diffusers_load import Load
 from limner.adapters.options import checked
 from limner.errors import BackendError, InvalidSetting, LimnerError, Moderated, NoImage
 from limner.states.values import check_whole_number
 from limner.workflows.logs import brief, log
 from limner.workflows.ports import Capabilities, GenerationRequest, ProgressCallback
+
+
+class _Stopped(BaseException):
+    """Whoever asked for the image wants it no more. No `except Exception` of a pipeline's keeps it."""
+
 
 Pipeline = Callable[..., Any]
 """A text-to-image pipeline, for instance `diffusers.StableDiffusionXLPipeline`."""
@@ -38,7 +47,9 @@ class DiffusersGenerator:
     `options` go to the pipeline's call as they are.
 
     A pipeline paints one image at a time; others wait. Being cancelled, it stops after the present step, and
-    the call ends once it has.
+    the call ends once it has. A model that is being loaded cannot be stopped, and holds up nobody: a call
+    that is cancelled meanwhile ends at once, and the next one finds the model loaded. Loading counts as part
+    of the image that waits for it; `load` does it before.
 
     Raises `InvalidSetting`, also where a model is named and diffusers is not installed.
     """
@@ -75,6 +86,7 @@ class DiffusersGenerator:
             raise InvalidSetting("device and dtype are for a model that is named; a pipeline has its own")
         self._given = pipeline
         self._pipeline: Pipeline | None = None if isinstance(pipeline, str) else pipeline
+        self._load: Load[Pipeline] | None = None
         self._device, self._dtype = device, dtype
         settings = {
             "width": width,
@@ -101,31 +113,68 @@ class DiffusersGenerator:
 
         Raises `Moderated` where the pipeline's safety checker holds it back, `NoImage`, `BackendError`.
         """
+        pipeline = await self._loaded()
         async with self._one_at_a_time:
-            return await _in_thread(lambda stopped: self._paint(request, report, stopped))
+            return await _in_thread(lambda stopped: self._paint(pipeline, request, report, stopped))
+
+    async def load(self) -> None:
+        """Load the model now, so that no image has to wait for it. Raises `BackendError`.
+
+        Without it the first image waits, within its own time limit. A pipeline that was given is there
+        already.
+        """
+        await self._loaded()
 
     async def aclose(self) -> None:
-        """Let go of a pipeline that was loaded here; one that was given is the host's."""
-        if isinstance(self._given, str):
-            self._pipeline = None
+        """Let go of a pipeline that was loaded here; one that was given is the host's.
 
-    def _paint(self, request: GenerationRequest, report: ProgressCallback, stopped: threading.Event) -> bytes:
+        A load that is under way is not waited for.
+        """
+        if isinstance(self._given, str):
+            self._pipeline = self._load = None
+
+    async def _loaded(self) -> Pipeline:
+        """The pipeline, once it is there. All calls wait for the same load."""
+        if self._pipeline is not None:
+            return self._pipeline
+        load = self._load = self._load or Load(self._loaded_by_name)
         try:
-            pipeline = self._loaded()
+            pipeline = await load.wait()
+        except Exception as error:
+            if self._load is load:
+                self._load = None  # the next attempt may do better
+            if isinstance(error, LimnerError):
+                raise
+            raise BackendError(f"{self._given} cannot be loaded: {brief(error)}") from error
+        if self._load is load:
+            self._pipeline, self._load = pipeline, None
+        return pipeline
+
+    def _paint(
+        self,
+        pipeline: Pipeline,
+        request: GenerationRequest,
+        report: ProgressCallback,
+        stopped: threading.Event,
+    ) -> bytes:
+        try:
             call = self._call_of(pipeline, request)
             steps = call.get("num_inference_steps")
 
             def after_step(running: Any, step: int, _timestep: Any, tensors: Any) -> Any:
                 if stopped.is_set():
-                    running._interrupt = True
-                else:
-                    total = steps or getattr(running, "num_timesteps", None)
-                    fraction = min(1.0, (step + 1) / total) if total else None
-                    anyio.from_thread.run_sync(report, fraction)
+                    raise _Stopped
+                total = steps or getattr(running, "num_timesteps", None)
+                fraction = min(1.0, (step + 1) / total) if total else None
+                anyio.from_thread.run_sync(report, fraction)
                 return tensors
 
-            answer = pipeline(**call, callback_on_step_end=after_step)
+            # Cancelled before it came to its turn in the thread.
+            answer = None if stopped.is_set() else pipeline(**call, callback_on_step_end=after_step)
             return b"" if stopped.is_set() else _image_of(answer)
+        except _Stopped:
+            _tidy_up(pipeline)
+            return b""
         except LimnerError:
             raise
         except Exception as error:  # torch and its back ends raise anything
@@ -155,21 +204,22 @@ class DiffusersGenerator:
         # On the processor, so that one seed gives the same image whatever paints it.
         return torch.Generator("cpu").manual_seed(seed)
 
-    def _loaded(self) -> Pipeline:
-        if self._pipeline is None:
-            import diffusers
-            import torch
+    def _loaded_by_name(self) -> Pipeline:
+        import diffusers
+        import torch
 
-            device = self._device or _best_device(torch)
-            usual = "float32" if device.startswith("cpu") else "float16"
-            dtype = getattr(torch, self._dtype or usual, None)
-            if not isinstance(dtype, torch.dtype):
-                raise BackendError(f"torch has no dtype {self._dtype!r}")
-            log.info("model_loading", model=self._given, device=device)
-            loaded = diffusers.AutoPipelineForText2Image.from_pretrained(self._given, dtype=dtype)
-            loaded.set_progress_bar_config(disable=True)
-            self._pipeline = loaded.to(device)
-        return self._pipeline
+        device = self._device or _best_device(torch)
+        usual = "float32" if device.startswith("cpu") else "float16"
+        dtype = getattr(torch, self._dtype or usual, None)
+        if not isinstance(dtype, torch.dtype):
+            raise BackendError(f"torch has no dtype {self._dtype!r}")
+        log.info("model_loading", model=self._given, device=device)
+        began = monotonic()
+        loaded = diffusers.AutoPipelineForText2Image.from_pretrained(self._given, dtype=dtype)
+        loaded.set_progress_bar_config(disable=True)
+        pipeline: Pipeline = loaded.to(device)
+        log.info("model_loaded", model=self._given, seconds=round(monotonic() - began, 1))
+        return pipeline
 
 
 async def _in_thread(work: Callable[[threading.Event], bytes]) -> bytes:
@@ -196,6 +246,14 @@ async def _in_thread(work: Callable[[threading.Event], bytes]) -> bytes:
     if isinstance(result, BackendError):
         raise result
     return result
+
+
+def _tidy_up(pipeline: Pipeline) -> None:
+    """What a pipeline does at its end: take a model off the graphics card that is there step by step only."""
+    with suppress(Exception):
+        free = getattr(pipeline, "maybe_free_model_hooks", None)
+        if free is not None:
+            free()
 
 
 def _best_device(torch: Any) -> str:

@@ -7,47 +7,36 @@ what is said over them is `limner.adapters.websocket`'s.)
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import Any, NamedTuple
+from typing import Any
 
 import anyio
-import anyio.to_thread
 import httpcore
 import httpx
 
-from limner.adapters.http_errors import error_from_answer, error_from_broken_json, reason_of
+from limner.adapters.http_errors import error_from_answer, reason_of
+from limner.adapters.http_parts import (
+    Body,
+    Fetched,
+    address_fault,
+    checked_headers,
+    pages_pass,
+    parse_json,
+    time_limit,
+)
 from limner.adapters.redaction import Secrets, shown_address
 from limner.adapters.websocket import WebSocket, is_accepted, upgrade_headers
-from limner.errors import AnswerTooLarge, AuthFailed, BackendError, InvalidSetting, Unavailable, WrongAddress
+from limner.errors import AuthFailed, BackendError, InvalidSetting, Unavailable
 
 MIB = 1024 * 1024
 # An image of 32 MiB in base64, and the JSON around it.
 MAX_ANSWER_BYTES = 48 * MIB
 _MAX_ERROR_BYTES = 64 * 1024
-# JSON up to this size is parsed where it is; more would hold up the event loop for a noticeable time.
-_PARSE_IN_PLACE_BYTES = 256 * 1024
 _CLOSING_TIME_S = 2
-_WAIT_FOR_WORDS_S = 10
-
-# https://www.rfc-editor.org/rfc/rfc9110#name-tokens
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 # A proxy from the environment is meant for the world outside, not for a server on this machine.
 _DIRECT: Mapping[str, None] = {"all://127.0.0.1": None, "all://localhost": None, "all://[::1]": None}
-
-
-class Fetched(NamedTuple):
-    """A whole answer: the address it came from, fit for a message, its media type, and its body."""
-
-    where: str
-    media_type: str
-    data: bytes
-
-    async def json(self) -> object:
-        """The body as JSON. Raises `BackendError` where it is none."""
-        return await _parse_json(self.where, self.data)
 
 
 class HttpClient:
@@ -80,7 +69,7 @@ class HttpClient:
         without_key: str = "",
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        sent = _header_values(headers or {})
+        sent = checked_headers(headers or {})
         secrets = tuple(secrets)
         url = _checked(base_url, Secrets(others=secrets))
         if auth is None and url.userinfo:
@@ -112,13 +101,8 @@ class HttpClient:
 
     async def get_json(self, path: str, *, max_bytes: int | None = None) -> object:
         """GET `path` and parse the answer as JSON."""
-        try:
+        with pages_pass():
             return await self._json("GET", path, None, max_bytes)
-        except WrongAddress as error:
-            if error.status != 200:
-                raise
-            # The address was right when the work was begun that is asked after here; a proxy's page passes.
-            raise BackendError(str(error), status=200) from error
 
     async def post_json(
         self, path: str, body: Mapping[str, Any], *, max_bytes: int | None = None, unbounded: bool = False
@@ -128,10 +112,7 @@ class HttpClient:
 
     async def post(self, path: str, body: Mapping[str, Any]) -> None:
         """POST `body` as JSON to `path`. Only the status of the answer counts, its body is not read."""
-        url = self._url(path)
-        with self._time_limit(self._where(url)):
-            async with self._open("POST", url, body):
-                pass
+        await self._heard("POST", path, body)
 
     async def get_bytes(self, url: str, *, max_bytes: int | None = None) -> bytes:
         """GET a file at `url`, absolute or relative to the server, following up to 5 redirects.
@@ -139,7 +120,7 @@ class HttpClient:
         The headers and credentials of this client go along to its own server only.
         """
         file = self._url(url)
-        with self._time_limit(self._where(file)):
+        with time_limit(self._where(file), self._timeout_ms):
             async with self._open_file(file) as answer:
                 return await answer.read(max_bytes or self._max_bytes)
 
@@ -162,7 +143,7 @@ class HttpClient:
         where = self._where(url)
         if shown:
             where = shown if "://" in shown else f"{self.address}{shown}"
-        with self._time_limit(where, unbounded=unbounded):
+        with time_limit(where, None if unbounded else self._timeout_ms):
             opened = (
                 self._open_file(url, where, unbounded=unbounded)
                 if method == "GET" and body is None
@@ -172,12 +153,16 @@ class HttpClient:
                 data = await answer.read(max_bytes or self._max_bytes)
                 return Fetched(answer.where, answer.media_type, data)
 
+    async def json_in(self, answer: Fetched) -> object:
+        """The answer's body as JSON. Raises `BackendError` where it is none."""
+        try:
+            return await parse_json(answer.where, answer.data)
+        except BackendError as error:
+            raise error.in_words(self.without_secrets(str(error))) from error.__cause__
+
     async def delete(self, path: str) -> None:
         """DELETE `path`; what the server has to say about it is not read."""
-        url = self._url(path)
-        with self._time_limit(self._where(url)):
-            async with self._open("DELETE", url, None):
-                pass
+        await self._heard("DELETE", path, None)
 
     def without_secrets(self, words: str) -> str:
         """`words` with the keys of this client taken out."""
@@ -212,6 +197,12 @@ class HttpClient:
         """Close all connections."""
         await self._client.aclose()
 
+    async def _heard(self, method: str, path: str, body: object) -> None:
+        url = self._url(path)
+        with time_limit(self._where(url), self._timeout_ms):
+            async with self._open(method, url, body):
+                pass
+
     async def _json(
         self,
         method: str,
@@ -222,7 +213,7 @@ class HttpClient:
         unbounded: bool = False,
     ) -> object:
         url = self._url(path)
-        with self._time_limit(self._where(url), unbounded=unbounded):
+        with time_limit(self._where(url), None if unbounded else self._timeout_ms):
             async with self._open(method, url, body, unbounded=unbounded) as answer:
                 return await answer.json(max_bytes or self._max_bytes)
 
@@ -252,8 +243,8 @@ class HttpClient:
         unbounded: bool = False,
     ) -> AsyncIterator[Answer]:
         where = where or self._where(url)
-        if url.scheme not in ("http", "https") or not url.host or not _has_port(url):
-            raise BackendError(f"will not fetch {where}: not an http or https address")
+        if fault := address_fault(url.scheme, url.host, url.port):
+            raise BackendError(f"will not fetch {where}: {fault}")
         ours = _origin(url) == _origin(httpx.URL(self._base_url))
         # A lone surrogate is no character and cannot be sent; it becomes a question mark.
         content = b"" if body is None else json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
@@ -279,22 +270,23 @@ class HttpClient:
             elif not response.is_success and (upgrade is None or response.status_code != 101):
                 # Many servers close a connection on which they refused an upgrade. Left unread it is closed
                 # here as well, and not taken for the next request.
-                error = await self._refusal(answer, response, is_of_api=not follow and upgrade is None)
-                if ours and self._auth is None and self._without_key and isinstance(error, AuthFailed):
-                    error = error.in_words(f"{error} ({self._without_key})")
-                raise error
+                raise await self._refusal(answer, response, ours=ours, is_file=follow)
             yield answer
         finally:
             # Shielded: a connection that is not given back stays open until the program ends.
             with anyio.move_on_after(_CLOSING_TIME_S, shield=True):
                 await answer.aclose()
 
-    async def _refusal(self, answer: Answer, response: httpx.Response, *, is_of_api: bool) -> BackendError:
+    async def _refusal(
+        self, answer: Answer, response: httpx.Response, *, ours: bool, is_file: bool
+    ) -> BackendError:
         upgrades = "upgrade" in response.request.headers
         beginning = await answer.beginning(0 if upgrades else _MAX_ERROR_BYTES)
-        base = self.address if is_of_api else ""
+        base = "" if is_file or upgrades else self.address
         error = error_from_answer(answer.where, response.status_code, response.headers, beginning, base=base)
-        return error.in_words(self.without_secrets(str(error)))
+        wants_key = ours and self._auth is None and self._without_key and isinstance(error, AuthFailed)
+        words = f"{error} ({self._without_key})" if wants_key else str(error)
+        return error.in_words(self.without_secrets(words))
 
     def _timeouts(self, read_timeout_ms: int | None) -> httpx.Timeout:
         silence_s = None if read_timeout_ms is None else read_timeout_ms / 1000
@@ -316,14 +308,6 @@ class HttpClient:
         return where if len(where) <= 200 else f"{where[:199]}…"
 
     @contextmanager
-    def _time_limit(self, where: str, *, unbounded: bool = False) -> Iterator[None]:
-        limit_ms = None if unbounded else self._timeout_ms
-        with anyio.move_on_after(None if limit_ms is None else limit_ms / 1000) as scope:
-            yield
-        if scope.cancelled_caught:
-            raise Unavailable(f"{where} did not finish its answer within {(limit_ms or 0) / 1000:g} s")
-
-    @contextmanager
     def _translated(self, where: str, status: int | None = None) -> Iterator[None]:
         """Turn the client library's errors into ours, one line each. `status`: that of an answer begun."""
         try:
@@ -340,11 +324,11 @@ class HttpClient:
             raise BackendError(f"{where}: {reason_of(error)}", status=status) from error
 
 
-class Answer:
+class Answer(Body):
     """An answer whose body has not been read yet. Belongs to the `async with` that handed it out."""
 
     def __init__(self, response: httpx.Response, where: str, client: HttpClient) -> None:
-        self.where = where
+        super().__init__(where, response.headers.get("content-length", ""))
         self.media_type = response.headers.get("content-type", "").partition(";")[0].strip().casefold()
         self.accept_header = response.headers.get("sec-websocket-accept", "")
         self.redirect: str | None = None
@@ -363,30 +347,11 @@ class Answer:
         with self._client._translated(self.where, self._response.status_code):
             return await anext(self._body, None)
 
-    async def read(self, max_bytes: int) -> bytes:
-        """The whole body. Raises `AnswerTooLarge` as soon as it is clear that it has more bytes."""
-        length = self._response.headers.get("content-length", "")
-        if length.isdecimal() and len(length) < 30 and int(length) > max_bytes:
-            raise AnswerTooLarge(f"{self.where} answers with {length} bytes, more than {max_bytes}")
-        body = bytearray()
-        while (chunk := await self.chunk()) is not None:
-            body += chunk
-            if len(body) > max_bytes:
-                raise AnswerTooLarge(f"{self.where} answers with more than {max_bytes} bytes")
-        return bytes(body)
-
     async def json(self, max_bytes: int, already: bytes = b"") -> object:
         """The whole body as JSON; `already` are bytes of it that were read before."""
-        return await _parse_json(self.where, already + await self.read(max_bytes))
-
-    async def beginning(self, size: int) -> bytes:
-        """Some bytes from the beginning of the body, about `size` at most, and none where it breaks off."""
-        body = bytearray()
-        # The status has told already that there is an error: its words are worth waiting for, not long.
-        with suppress(BackendError), anyio.move_on_after(_WAIT_FOR_WORDS_S):
-            while len(body) < size and (chunk := await self.chunk()) is not None:
-                body += chunk
-        return bytes(body[:size])
+        return await self._client.json_in(
+            Fetched(self.where, self.media_type, already + await self.read(max_bytes))
+        )
 
     async def aclose(self) -> None:
         """Give the connection back, or close it if the body was not read to its end."""
@@ -454,20 +419,6 @@ class _Logged(httpx.URL):
         return self._shown
 
 
-async def _parse_json(where: str, body: bytes) -> object:
-    if len(body) <= _PARSE_IN_PLACE_BYTES:
-        return _parsed(where, body)
-    return await anyio.to_thread.run_sync(_parsed, where, body)
-
-
-def _parsed(where: str, body: bytes) -> object:
-    try:
-        parsed: object = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise error_from_broken_json(where, body, error) from error
-    return parsed
-
-
 def _checked(base_url: str, secrets: Secrets) -> httpx.URL:
     address = base_url.strip()
     # What is no address may be a key that was put into its place.
@@ -477,37 +428,15 @@ def _checked(base_url: str, secrets: Secrets) -> httpx.URL:
     except (httpx.InvalidURL, ValueError, UnicodeError):
         # Not with the library's reason: it quotes what it takes for the port, which may be a password.
         raise InvalidSetting(f"not a usable address{shown}") from None
-    if url.scheme not in ("http", "https") or not url.host or any(ch.isspace() for ch in address):
-        raise InvalidSetting(f"not an http or https address{shown or ' (it has no http:// before it)'}")
-    if not _has_port(url):
-        raise InvalidSetting(f"the port of an address is from 1 to 65535{shown}")
+    if fault := address_fault(url.scheme, "" if any(map(str.isspace, address)) else url.host, url.port):
+        raise InvalidSetting(f"{fault}{shown or ' (it has no http:// before it)'}")
     return url
 
 
-def _has_port(url: httpx.URL) -> bool:
-    """Whether the address has a port that there is, or none; the client library takes any number."""
-    return url.port is None or 0 < url.port < 65_536
-
-
-def _header_values(headers: Mapping[Any, Any]) -> dict[str, str]:
-    for name, value in headers.items():
-        if not isinstance(name, str) or _HEADER_NAME.fullmatch(name) is None:
-            raise InvalidSetting(f"HTTP does not allow a header with the name {name!r:.60}")
-        # The value may be a key, so the message must not show it.
-        if not isinstance(value, str):
-            raise InvalidSetting(f"the value of the header {name} must be a text")
-        if not value.isascii() or not value.isprintable():
-            raise InvalidSetting(f"the value of the header {name} has characters that HTTP does not allow")
-    return dict(headers)
-
-
-def took_the_connection(error: BaseException | None) -> bool:
+def took_the_connection(error: BackendError) -> bool:
     """Whether this error says that somebody took the connection, and cut it or fell silent."""
-    while error is not None:
-        if isinstance(error, httpx.TransportError):
-            return not isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError))
-        error = error.__cause__
-    return False
+    nobody = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError)
+    return isinstance(error.__cause__, httpx.TransportError) and not isinstance(error.__cause__, nobody)
 
 
 def _origin(url: httpx.URL) -> tuple[str, str, int | None]:

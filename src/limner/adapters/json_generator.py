@@ -13,8 +13,9 @@ from urllib.parse import parse_qsl, quote, urlsplit
 
 from jsonpath import JSONPath, JSONPathEnvironment, JSONPathError
 
-from limner.adapters.http import Fetched, HttpClient
+from limner.adapters.http import HttpClient
 from limner.adapters.http_errors import typed_error, words_from_json
+from limner.adapters.http_parts import Fetched
 from limner.adapters.image_text import image_from_text
 from limner.adapters.json_template import (
     Value,
@@ -140,7 +141,7 @@ class JSONGenerator:
         if self._image is None:
             what = describe(answer.data)
             raise self._quiet(NoImage(f"{answer.where} did not answer with an image ({what}); give its path"))
-        told = await answer.json()
+        told = await self._client.json_in(answer)
         found = self._at(self._image, told)
         if found is not _NOTHING:
             return found

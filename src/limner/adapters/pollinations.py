@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from limner.adapters.http import Fetched, HttpClient
+from limner.adapters.http import HttpClient
 from limner.adapters.http_errors import typed_error, words_from_json
+from limner.adapters.http_parts import Fetched
 from limner.adapters.options import checked
 from limner.adapters.sniffing import describe
 from limner.errors import BackendError, BadRequest, NoImage, NotAnImage
@@ -112,7 +113,9 @@ class PollinationsGenerator:
 
     async def _without_image(self, answer: Fetched) -> BackendError:
         if answer.media_type == "application/json":
-            error = typed_error(f"{answer.where} reports an error", words_from_json(await answer.json()))
+            error = typed_error(
+                f"{answer.where} reports an error", words_from_json(await self._client.json_in(answer))
+            )
         elif answer.data:
             error = NotAnImage(f"{answer.where} answered without an image: {describe(answer.data)}")
         else:
