@@ -20,14 +20,14 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-demo: $(STAMP) ## Stream a story, paint it while it runs, click two pictures (offline, under a minute)
+demo: $(STAMP) ## Open a small chat whose stories are painted while they are written (offline; Ctrl-C ends it)
 	@$(BIN)/limner demo
 
 test: $(STAMP) ## Run the whole test suite, on as many processes as there are cores
 	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 test-browser: $(STAMP) ## Test the pages in Chromium (Debian: apt-get install chromium; elsewhere name it with LIMNER_CHROMIUM)
-	@$(BIN)/python -m pytest tests/browser
+	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile tests/browser
 
 test-diffusers: ## Test with real pipelines of diffusers (installs torch, more than 1 GB, into a .venv of its own)
 	@"$(PYTHON)" -m venv $(DIFFUSERS_VENV)

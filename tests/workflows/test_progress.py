@@ -44,6 +44,14 @@ async def test_the_first_events_say_where_everything_stands():
         assert dog.prompt == "a dog"
 
 
+async def test_equal_prompts_are_told_apart_by_their_occurrence():
+    async with Studio(hold=True) as studio:
+        await begin(studio, tag("a cat") + tag("a dog") + tag("a cat"))
+        _, *prompts = await take(studio.limner.events("m"), 4)
+        told = [(p.prompt, p.occurrence) for p in prompts if isinstance(p, PromptProgress)]
+        assert told == [("a cat", 0), ("a dog", 0), ("a cat", 1)]
+
+
 async def test_the_last_event_is_the_end_with_the_result():
     async with Studio() as studio:
         result = await studio.illustrate("m", PAIR)

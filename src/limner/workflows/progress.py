@@ -399,4 +399,5 @@ def _merge(known: PromptProgress | None, session: Session, prompt: Prompt) -> Pr
         image_url=prompt.image.url if prompt.image else None,
         problem=prompt.problem,
         target_url=prompt.target_url,
+        occurrence=prompt.occurrence,
     )

@@ -34,7 +34,7 @@ class PromptProgress:
 
     `fraction` is 0.0 to 1.0, or None where the backend does not tell. `image_url` is set once the image
     is stored, which is before it stands in the message. `target_url`, in a regeneration, is the image that it
-    is made for. `problem` is the last attempt's.
+    is made for. `occurrence`: which of the equal prompts of the text it is. `problem` is the last attempt's.
     """
 
     message_id: str
@@ -48,6 +48,7 @@ class PromptProgress:
     image_url: str | None = None
     problem: Problem | None = None
     target_url: str | None = None
+    occurrence: int = 0
 
 
 @dataclass(frozen=True, slots=True)

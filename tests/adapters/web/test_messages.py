@@ -59,6 +59,7 @@ async def test_the_status_tells_where_everything_stands_and_at_the_end_what_beca
                     "preview": None,
                     "image_url": None,
                     "target_url": None,
+                    "occurrence": 0,
                     "problem": None,
                 }
             ],

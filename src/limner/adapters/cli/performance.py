@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -103,7 +103,7 @@ def story() -> str:
     return (files("limner.adapters.cli") / "story.md").read_text(encoding="utf-8")
 
 
-async def stream(text: str, token_ms: int) -> AsyncIterator[str]:
+async def stream(text: str, token_ms: int) -> AsyncGenerator[str, None]:
     """The text in pieces of a token's size, one every `token_ms` milliseconds."""
     for token in _TOKEN.findall(text):
         await anyio.sleep(token_ms / 1000)

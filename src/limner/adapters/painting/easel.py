@@ -83,6 +83,11 @@ class Easel:
         self.paint_until(1.0)
         return _jpeg(self._mounted(), quality=90)
 
+    def unmounted(self) -> bytes:
+        """Paint what is left and return the picture alone, without mount and caption, as a JPEG file."""
+        self.paint_until(1.0)
+        return _jpeg(self._canvas.image, quality=85)
+
     def _mounted(self) -> Image.Image:
         card = self._card.copy()
         card.paste(self._canvas.image, self._window[:2])

@@ -68,6 +68,7 @@ def prompt_form(progress: PromptProgress) -> JSON:
         "preview": _preview_address(progress),
         "image_url": progress.image_url,
         "target_url": progress.target_url,
+        "occurrence": progress.occurrence,
         "problem": _problem_form(progress.problem),
     }
 

@@ -1,0 +1,273 @@
+"""One stream of events for all elements of a page, which comes back by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from functools import partial
+
+from playwright.sync_api import BrowserContext, Page, expect
+
+from tests.browser.helpers import (
+    ELEMENT,
+    READ_ONLY,
+    heard,
+    illustrated,
+    image_url,
+    open_page,
+    tag,
+    wait_until,
+)
+from tests.browser.scripted_server import ScriptedServer
+
+
+def has_paused(page: Page, times: int) -> bool:
+    return len(page.evaluate("pauses")) == times
+
+
+def has_connected(server: ScriptedServer, times: int) -> bool:
+    return len(server.connections) == times
+
+
+def test_all_elements_of_a_page_share_one_stream(page: Page, server: ScriptedServer):
+    for number in range(3):
+        server.write(f"m{number}", f"Message {number}")
+    message = open_page(
+        page,
+        server,
+        "".join(f"<limner-message message='m{number}'></limner-message>" for number in (0, 1, 2, 1)),
+    )
+    for index, number in enumerate((0, 1, 2, 1)):
+        expect(message.nth(index)).to_contain_text(f"Message {number}")
+    assert [connection["messages"] for connection in server.connections] == [["m0", "m1", "m2"]]
+
+
+def test_an_element_that_comes_later_gets_everything_as_it_stands(page: Page, server: ScriptedServer):
+    illustrated(server, "cat")
+    message = open_page(page, server)
+    expect(message.get_by_alt_text("cat")).to_be_visible()
+    server.prompt("m2", "p0", "dog", "generating", fraction=0.25)
+    server.write("m2", tag("dog"), final=False)
+    page.evaluate(
+        "document.body.insertAdjacentHTML('beforeend', '<limner-message message=m2></limner-message>')"
+    )
+    expect(message.nth(1).locator("figure")).to_contain_text("Painting 25%")
+    page.evaluate(
+        "document.body.insertAdjacentHTML('beforeend', '<limner-message message=m1></limner-message>')"
+    )
+    expect(message.nth(2).get_by_alt_text("cat")).to_be_visible()
+    wait_until(page, lambda: server.open_streams == 1)
+
+
+def test_a_message_that_was_finished_long_ago_just_shows_its_text_and_images(
+    page: Page, server: ScriptedServer
+):
+    server.write("m1", f"Once there was {tag('a cat')}<img src='{image_url('cat')}' alt='a cat'> a cat.")
+    message = open_page(page, server)
+    expect(message.get_by_role("button", name="a cat")).to_be_visible()
+    expect(message.locator("[part=progress]")).to_be_hidden()
+    expect(message.locator("[part=offline]")).to_be_hidden()
+
+
+def test_a_message_that_nobody_knows_is_waited_for(page: Page, server: ScriptedServer):
+    message = open_page(page, server)
+    wait_until(page, lambda: server.open_streams == 1)
+    server.stream("m1", "Here it is.")
+    expect(message).to_contain_text("Here it is.")
+
+
+def test_a_lost_connection_comes_back_and_asks_for_what_it_missed(page: Page, server: ScriptedServer):
+    message = open_page(page, server)
+    server.stream("m1", f"The cat {tag('cat')}")
+    server.prompt("m1", "p0", "cat", "queued", session_state=None)
+    expect(message.locator("figure")).to_contain_text("Waiting")
+    server.drop_connections()
+    wait_until(page, lambda: server.open_streams == 0)
+    server.stream("m1", " sat down.")
+    server.prompt("m1", "p0", "cat", "generating", fraction=0.75)
+    expect(message.locator("figure")).to_contain_text("Painting 75%")
+    expect(message).to_contain_text("sat down.")
+    assert [connection["last_event_id"] for connection in server.connections] == [None, "e1-2"]
+
+
+def stop_time(page: Page) -> None:
+    """Let time pass only where the test says so; from five seconds on, since it cannot stop in the past."""
+    page.clock.pause_at(datetime.now() + timedelta(seconds=5))
+
+
+def wait_for_server(page: Page, holds: Callable[[], object]) -> None:
+    """As `wait_until`, where frames stand still with the time."""
+    for _ in range(500):
+        if holds():
+            return
+        page.evaluate("fetch('/limner/tags').then(answer => answer.text())")
+    raise AssertionError("it did not come to that")
+
+
+def test_pauses_grow_while_the_server_is_away_and_a_calm_line_says_so(page: Page, server: ScriptedServer):
+    page.add_init_script("Math.random = () => 0.999999")
+    page.clock.install()
+    message = open_page(page, server)
+    server.session("m1", "streaming")
+    server.stream("m1", "The cat")
+    expect(message).to_contain_text("The cat")
+    stop_time(page)
+    # Time may only pass when the element has begun to wait for it.
+    page.evaluate(
+        """() => {
+            window.pauses = [];
+            const begin = window.setTimeout;
+            window.setTimeout = (act, ms) => (ms < 40_000 && pauses.push(ms), begin(act, ms));
+        }"""
+    )
+    server.is_down = True
+    server.drop_connections()
+    wait_for_server(page, lambda: server.open_streams == 0)
+    for attempt, pause in enumerate((500, 1_000, 2_000, 4_000), start=1):
+        wait_for_server(page, partial(has_paused, page, attempt))
+        page.clock.run_for(pause - 10)
+        wait_for_server(page, lambda: True)
+        assert len(server.connections) == attempt
+        page.clock.run_for(20)
+        wait_for_server(page, partial(has_connected, server, attempt + 1))
+    wait_for_server(page, lambda: len(page.evaluate("pauses")) == 5)
+    page.clock.run_for(50)
+    expect(message.locator("[part=offline]")).to_have_text("The connection is lost. Trying again…")
+    server.is_down = False
+    page.evaluate("dispatchEvent(new Event('online'))")  # what a laptop says that wakes up
+    wait_for_server(page, lambda: server.open_streams == 1)
+    page.clock.resume()
+    expect(message.locator("[part=offline]")).to_be_hidden()
+
+
+def test_a_connection_that_says_nothing_is_given_up(page: Page, server: ScriptedServer):
+    page.clock.install()
+    open_page(page, server)
+    wait_until(page, lambda: server.open_streams == 1)
+    stop_time(page)
+    page.clock.run_for(30_000)
+    wait_for_server(page, lambda: True)
+    assert server.open_streams == 1
+    assert len(server.connections) == 1
+    page.clock.run_for(16_000)
+    wait_for_server(page, lambda: True)
+    page.clock.run_for(1_000)
+    wait_for_server(page, lambda: len(server.connections) == 2)
+
+
+def test_finished_messages_say_nothing_of_a_lost_connection(page: Page, server: ScriptedServer):
+    illustrated(server, "cat")
+    message = open_page(page, server)
+    expect(message.get_by_alt_text("cat")).to_be_visible()
+    server.is_down = True
+    server.drop_connections()
+    wait_until(page, lambda: len(server.connections) >= 3)
+    expect(message.locator("[part=offline]")).to_be_hidden()
+
+
+def test_an_element_that_is_taken_out_leaves_no_stream_behind(page: Page, server: ScriptedServer):
+    server.write("m1", "One")
+    server.write("m2", "Two")
+    message = open_page(page, server, READ_ONLY + "<limner-message message='m2'></limner-message>")
+    expect(message.nth(1)).to_contain_text("Two")
+    message.nth(1).evaluate("element => element.remove()")
+    wait_until(page, lambda: len(server.connections) == 2 and server.open_streams == 1)
+    assert server.connections[1]["messages"] == ["m1"]
+    assert server.connections[1]["last_event_id"] is not None
+    message.evaluate("element => element.remove()")
+    wait_until(page, lambda: server.open_streams == 0)
+
+
+def test_an_element_that_is_moved_stays_as_it_is(page: Page, server: ScriptedServer):
+    message = open_page(page, server, f"<main></main>{ELEMENT}")
+    server.stream("m1", "Half a sent")
+    expect(message).to_contain_text("Half a sent")
+    page.evaluate("document.querySelector('main').append(document.querySelector('limner-message'))")
+    server.stream("m1", "ence.")
+    expect(message).to_contain_text("Half a sentence.")
+    assert len(server.connections) == 1
+
+
+def test_an_element_can_turn_to_another_message(page: Page, server: ScriptedServer):
+    illustrated(server, "cat")
+    server.write("m2", "Another message")
+    message = open_page(page, server)
+    expect(message.get_by_alt_text("cat")).to_be_visible()
+    message.evaluate("element => element.setAttribute('message', 'm2')")
+    expect(message).to_contain_text("Another message")
+    expect(message.locator("figure")).to_have_count(0)
+
+
+def test_after_a_reload_in_the_middle_of_the_work_everything_is_there_again(
+    page: Page, server: ScriptedServer
+):
+    message = open_page(page, server)
+    server.stream("m1", f"A cat {tag('cat')} and a dog {tag('dog')} and")
+    server.prompt("m1", "p0", "cat", "completed", image_url=image_url("cat"))
+    server.prompt("m1", "p1", "dog", "generating", fraction=0.6, preview="half")
+    expect(message.locator("figure").nth(1)).to_contain_text("Painting 60%")
+    page.reload()
+    expect(message.locator("figure").nth(1)).to_contain_text("Painting 60%")
+    expect(message.locator("figure").nth(1).locator("[part=preview]")).to_be_visible()
+    expect(message.get_by_alt_text("cat")).to_be_visible()
+    expect(message.locator("[part=progress]")).to_contain_text("Generating 1/2 images…")
+    server.stream("m1", " more.")
+    expect(message).to_contain_text("and more.")
+
+
+def test_two_tabs_show_the_same(context: BrowserContext, page: Page, server: ScriptedServer):
+    illustrated(server, "cat")
+    here = open_page(page, server)
+    second = context.new_page()
+    there = open_page(second, server)
+    here.get_by_role("button", name="cat").click()
+    server.prompt(
+        "m1",
+        "r0",
+        "cat",
+        "generating",
+        session="s2",
+        kind="regeneration",
+        session_state="debouncing",
+        target_url=image_url("cat"),
+    )
+    for message in (here, there):
+        expect(message.locator("figure")).to_contain_text("Painting")
+        expect(message.locator("[part=progress]")).to_contain_text("Regenerating 0/1…")
+    second.close()
+    wait_until(page, lambda: server.open_streams == 1)
+
+
+def test_one_message_that_may_not_be_read_does_not_stop_the_others(page: Page, server: ScriptedServer):
+    server.write("m1", "Mine")
+    server.refused = {"m2"}
+    message = open_page(page, server, READ_ONLY + "<limner-message message='m2'></limner-message>")
+    expect(message.nth(0)).to_contain_text("Mine")
+    expect(message.nth(1).locator("[part=offline]")).to_have_text(
+        "This message cannot be followed from here."
+    )
+    (error,) = heard(page, "limner-error")
+    assert (error["action"], error["status"]) == ("follow", 403)
+    assert server.connections[-1]["messages"] == ["m1"]
+
+
+def test_a_piece_of_text_that_was_missed_is_fetched(page: Page, server: ScriptedServer):
+    message = open_page(page, server)
+    server.stream("m1", "One ")
+    expect(message).to_contain_text("One")
+    server.stream("m1", "two ")
+    message.evaluate(
+        "element => element.receive('text', {message: 'm1', start: 20, text: 'four', final: false})"
+    )
+    wait_until(page, lambda: "text m1" in server.requested)
+    expect(message.get_by_text("One two", exact=True)).to_be_visible()
+
+
+def test_more_than_a_hundred_messages_take_a_second_stream(page: Page, server: ScriptedServer):
+    server.write("m120", "The last one")
+    message = open_page(
+        page, server, "".join(f"<limner-message message='m{n}'></limner-message>" for n in range(121))
+    )
+    expect(message.nth(120)).to_contain_text("The last one")
+    wait_until(page, lambda: server.open_streams == 2)
+    assert sorted(len(connection["messages"]) for connection in server.connections) == [21, 100]
