@@ -16,17 +16,24 @@ import httpcore
 import httpx
 
 from limner.adapters.http_errors import error_from_answer, reason_of
-from limner.adapters.http_parts import Fetched, checked_headers, parse_json
+from limner.adapters.http_parts import (
+    Body,
+    Fetched,
+    address_fault,
+    checked_headers,
+    pages_pass,
+    parse_json,
+    time_limit,
+)
 from limner.adapters.redaction import Secrets, shown_address
 from limner.adapters.websocket import WebSocket, is_accepted, upgrade_headers
-from limner.errors import AnswerTooLarge, BackendError, InvalidSetting, Unavailable
+from limner.errors import AuthFailed, BackendError, InvalidSetting, Unavailable
 
 MIB = 1024 * 1024
 # An image of 32 MiB in base64, and the JSON around it.
 MAX_ANSWER_BYTES = 48 * MIB
 _MAX_ERROR_BYTES = 64 * 1024
 _CLOSING_TIME_S = 2
-_WAIT_FOR_WORDS_S = 10
 
 # A proxy from the environment is meant for the world outside, not for a server on this machine.
 _DIRECT: Mapping[str, None] = {"all://127.0.0.1": None, "all://localhost": None, "all://[::1]": None}
@@ -41,7 +48,8 @@ class HttpClient:
     `connect_timeout_ms` the making of a connection, `read_timeout_ms` the wait for the next bytes,
     `timeout_ms` one whole request from the first byte sent to the last one read (None: no bound); a stream
     of events has no such bound. A call that is `unbounded` has neither of the latter two: it is the one that
-    paints, and how long an image may take is the session's business.
+    paints, and how long an image may take is the session's business. `without_key` is what to say where the
+    server wants a key, a user or a password and none is sent.
 
     Every method raises a `limner.errors.BackendError`: `Unavailable` where the server cannot be reached
     or the connection breaks, `AnswerTooLarge`, or what the answer's status says (see `http_errors`).
@@ -58,6 +66,7 @@ class HttpClient:
         connect_timeout_ms: int = 10_000,
         read_timeout_ms: int | None = 300_000,
         timeout_ms: int | None = 600_000,
+        without_key: str = "",
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         sent = checked_headers(headers or {})
@@ -74,6 +83,7 @@ class HttpClient:
         self._auth = httpx.BasicAuth(*auth) if auth else None
         self._max_bytes = max_bytes
         self._timeout_ms = timeout_ms
+        self._without_key = without_key
         self._connect_timeout_ms = connect_timeout_ms
         self._client = httpx.AsyncClient(
             # Compressed answers could be small on the wire and endless in memory; none are asked for.
@@ -91,7 +101,8 @@ class HttpClient:
 
     async def get_json(self, path: str, *, max_bytes: int | None = None) -> object:
         """GET `path` and parse the answer as JSON."""
-        return await self._json("GET", path, None, max_bytes)
+        with pages_pass():
+            return await self._json("GET", path, None, max_bytes)
 
     async def post_json(
         self, path: str, body: Mapping[str, Any], *, max_bytes: int | None = None, unbounded: bool = False
@@ -101,10 +112,7 @@ class HttpClient:
 
     async def post(self, path: str, body: Mapping[str, Any]) -> None:
         """POST `body` as JSON to `path`. Only the status of the answer counts, its body is not read."""
-        url = self._url(path)
-        with self._time_limit(self._where(url)):
-            async with self._open("POST", url, body):
-                pass
+        await self._heard("POST", path, body)
 
     async def get_bytes(self, url: str, *, max_bytes: int | None = None) -> bytes:
         """GET a file at `url`, absolute or relative to the server, following up to 5 redirects.
@@ -112,7 +120,7 @@ class HttpClient:
         The headers and credentials of this client go along to its own server only.
         """
         file = self._url(url)
-        with self._time_limit(self._where(file)):
+        with time_limit(self._where(file), self._timeout_ms):
             async with self._open_file(file) as answer:
                 return await answer.read(max_bytes or self._max_bytes)
 
@@ -135,7 +143,7 @@ class HttpClient:
         where = self._where(url)
         if shown:
             where = shown if "://" in shown else f"{self.address}{shown}"
-        with self._time_limit(where, unbounded=unbounded):
+        with time_limit(where, None if unbounded else self._timeout_ms):
             opened = (
                 self._open_file(url, where, unbounded=unbounded)
                 if method == "GET" and body is None
@@ -154,10 +162,7 @@ class HttpClient:
 
     async def delete(self, path: str) -> None:
         """DELETE `path`; what the server has to say about it is not read."""
-        url = self._url(path)
-        with self._time_limit(self._where(url)):
-            async with self._open("DELETE", url, None):
-                pass
+        await self._heard("DELETE", path, None)
 
     def without_secrets(self, words: str) -> str:
         """`words` with the keys of this client taken out."""
@@ -192,6 +197,12 @@ class HttpClient:
         """Close all connections."""
         await self._client.aclose()
 
+    async def _heard(self, method: str, path: str, body: object) -> None:
+        url = self._url(path)
+        with time_limit(self._where(url), self._timeout_ms):
+            async with self._open(method, url, body):
+                pass
+
     async def _json(
         self,
         method: str,
@@ -202,7 +213,7 @@ class HttpClient:
         unbounded: bool = False,
     ) -> object:
         url = self._url(path)
-        with self._time_limit(self._where(url), unbounded=unbounded):
+        with time_limit(self._where(url), None if unbounded else self._timeout_ms):
             async with self._open(method, url, body, unbounded=unbounded) as answer:
                 return await answer.json(max_bytes or self._max_bytes)
 
@@ -232,8 +243,8 @@ class HttpClient:
         unbounded: bool = False,
     ) -> AsyncIterator[Answer]:
         where = where or self._where(url)
-        if url.scheme not in ("http", "https") or not url.host:
-            raise BackendError(f"will not fetch {where}: not an http or https address")
+        if fault := address_fault(url.scheme, url.host, url.port):
+            raise BackendError(f"will not fetch {where}: {fault}")
         ours = _origin(url) == _origin(httpx.URL(self._base_url))
         # A lone surrogate is no character and cannot be sent; it becomes a question mark.
         content = b"" if body is None else json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
@@ -259,17 +270,23 @@ class HttpClient:
             elif not response.is_success and (upgrade is None or response.status_code != 101):
                 # Many servers close a connection on which they refused an upgrade. Left unread it is closed
                 # here as well, and not taken for the next request.
-                raise await self._refusal(answer, response, _MAX_ERROR_BYTES if upgrade is None else 0)
+                raise await self._refusal(answer, response, ours=ours, is_file=follow)
             yield answer
         finally:
             # Shielded: a connection that is not given back stays open until the program ends.
             with anyio.move_on_after(_CLOSING_TIME_S, shield=True):
                 await answer.aclose()
 
-    async def _refusal(self, answer: Answer, response: httpx.Response, max_bytes: int) -> BackendError:
-        beginning = await answer.beginning(max_bytes)
-        error = error_from_answer(answer.where, response.status_code, response.headers, beginning)
-        return error.in_words(self.without_secrets(str(error)))
+    async def _refusal(
+        self, answer: Answer, response: httpx.Response, *, ours: bool, is_file: bool
+    ) -> BackendError:
+        upgrades = "upgrade" in response.request.headers
+        beginning = await answer.beginning(0 if upgrades else _MAX_ERROR_BYTES)
+        base = "" if is_file or upgrades else self.address
+        error = error_from_answer(answer.where, response.status_code, response.headers, beginning, base=base)
+        wants_key = ours and self._auth is None and self._without_key and isinstance(error, AuthFailed)
+        words = f"{error} ({self._without_key})" if wants_key else str(error)
+        return error.in_words(self.without_secrets(words))
 
     def _timeouts(self, read_timeout_ms: int | None) -> httpx.Timeout:
         silence_s = None if read_timeout_ms is None else read_timeout_ms / 1000
@@ -291,14 +308,6 @@ class HttpClient:
         return where if len(where) <= 200 else f"{where[:199]}…"
 
     @contextmanager
-    def _time_limit(self, where: str, *, unbounded: bool = False) -> Iterator[None]:
-        limit_ms = None if unbounded else self._timeout_ms
-        with anyio.move_on_after(None if limit_ms is None else limit_ms / 1000) as scope:
-            yield
-        if scope.cancelled_caught:
-            raise Unavailable(f"{where} did not finish its answer within {(limit_ms or 0) / 1000:g} s")
-
-    @contextmanager
     def _translated(self, where: str, status: int | None = None) -> Iterator[None]:
         """Turn the client library's errors into ours, one line each. `status`: that of an answer begun."""
         try:
@@ -315,11 +324,11 @@ class HttpClient:
             raise BackendError(f"{where}: {reason_of(error)}", status=status) from error
 
 
-class Answer:
+class Answer(Body):
     """An answer whose body has not been read yet. Belongs to the `async with` that handed it out."""
 
     def __init__(self, response: httpx.Response, where: str, client: HttpClient) -> None:
-        self.where = where
+        super().__init__(where, response.headers.get("content-length", ""))
         self.media_type = response.headers.get("content-type", "").partition(";")[0].strip().casefold()
         self.accept_header = response.headers.get("sec-websocket-accept", "")
         self.redirect: str | None = None
@@ -338,32 +347,11 @@ class Answer:
         with self._client._translated(self.where, self._response.status_code):
             return await anext(self._body, None)
 
-    async def read(self, max_bytes: int) -> bytes:
-        """The whole body. Raises `AnswerTooLarge` as soon as it is clear that it has more bytes."""
-        length = self._response.headers.get("content-length", "")
-        if length.isdecimal() and len(length) < 30 and int(length) > max_bytes:
-            raise AnswerTooLarge(f"{self.where} answers with {length} bytes, more than {max_bytes}")
-        body = bytearray()
-        while (chunk := await self.chunk()) is not None:
-            body += chunk
-            if len(body) > max_bytes:
-                raise AnswerTooLarge(f"{self.where} answers with more than {max_bytes} bytes")
-        return bytes(body)
-
     async def json(self, max_bytes: int, already: bytes = b"") -> object:
         """The whole body as JSON; `already` are bytes of it that were read before."""
         return await self._client.json_in(
             Fetched(self.where, self.media_type, already + await self.read(max_bytes))
         )
-
-    async def beginning(self, size: int) -> bytes:
-        """Some bytes from the beginning of the body, about `size` at most, and none where it breaks off."""
-        body = bytearray()
-        # The status has told already that there is an error: its words are worth waiting for, not long.
-        with suppress(BackendError), anyio.move_on_after(_WAIT_FOR_WORDS_S):
-            while len(body) < size and (chunk := await self.chunk()) is not None:
-                body += chunk
-        return bytes(body[:size])
 
     async def aclose(self) -> None:
         """Give the connection back, or close it if the body was not read to its end."""
@@ -440,9 +428,15 @@ def _checked(base_url: str, secrets: Secrets) -> httpx.URL:
     except (httpx.InvalidURL, ValueError, UnicodeError):
         # Not with the library's reason: it quotes what it takes for the port, which may be a password.
         raise InvalidSetting(f"not a usable address{shown}") from None
-    if url.scheme not in ("http", "https") or not url.host or any(ch.isspace() for ch in address):
-        raise InvalidSetting(f"not an http or https address{shown or ' (it has no http:// before it)'}")
+    if fault := address_fault(url.scheme, "" if any(map(str.isspace, address)) else url.host, url.port):
+        raise InvalidSetting(f"{fault}{shown or ' (it has no http:// before it)'}")
     return url
+
+
+def took_the_connection(error: BackendError) -> bool:
+    """Whether this error says that somebody took the connection, and cut it or fell silent."""
+    nobody = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError)
+    return isinstance(error.__cause__, httpx.TransportError) and not isinstance(error.__cause__, nobody)
 
 
 def _origin(url: httpx.URL) -> tuple[str, str, int | None]:

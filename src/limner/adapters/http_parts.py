@@ -1,19 +1,23 @@
-"""What the HTTP client is made of and that needs no HTTP library: its answers, JSON, headers."""
+"""What the HTTP client is made of and that needs no HTTP library: bodies, addresses, headers, JSON."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
+import anyio
 import anyio.to_thread
 
-from limner.adapters.sniffing import describe
-from limner.errors import BackendError, InvalidSetting
+from limner.adapters.http_errors import error_from_broken_json
+from limner.errors import AnswerTooLarge, BackendError, InvalidSetting, Unavailable, WrongAddress
 
 # JSON up to this size is parsed where it is; more would hold up the event loop for a noticeable time.
 _PARSE_IN_PLACE_BYTES = 256 * 1024
+_WAIT_FOR_WORDS_S = 10
 # https://www.rfc-editor.org/rfc/rfc9110#name-tokens
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
@@ -24,6 +28,39 @@ class Fetched(NamedTuple):
     where: str
     media_type: str
     data: bytes
+
+
+class Body(ABC):
+    """The body of an answer from `where`, read piece by piece. `length` is what its head says, or ""."""
+
+    def __init__(self, where: str, length: str) -> None:
+        self.where = where
+        self._length = length
+
+    @abstractmethod
+    async def chunk(self) -> bytes | None:
+        """The next bytes, or None at the end. Raises `Unavailable` where it is cut off."""
+
+    async def read(self, max_bytes: int) -> bytes:
+        """The whole body. Raises `AnswerTooLarge` as soon as it is clear that it has more bytes."""
+        length = self._length
+        if length.isdecimal() and len(length) < 30 and int(length) > max_bytes:
+            raise AnswerTooLarge(f"{self.where} answers with {length} bytes, more than {max_bytes}")
+        body = bytearray()
+        while (chunk := await self.chunk()) is not None:
+            body += chunk
+            if len(body) > max_bytes:
+                raise AnswerTooLarge(f"{self.where} answers with more than {max_bytes} bytes")
+        return bytes(body)
+
+    async def beginning(self, size: int) -> bytes:
+        """Some bytes from the beginning of the body, about `size` at most, and none where it breaks off."""
+        body = bytearray()
+        # The status has told already that there is an error: its words are worth waiting for, not long.
+        with suppress(BackendError), anyio.move_on_after(_WAIT_FOR_WORDS_S):
+            while len(body) < size and (chunk := await self.chunk()) is not None:
+                body += chunk
+        return bytes(body[:size])
 
 
 def checked_headers(headers: Mapping[Any, Any]) -> dict[str, str]:
@@ -39,6 +76,36 @@ def checked_headers(headers: Mapping[Any, Any]) -> dict[str, str]:
     return dict(headers)
 
 
+def address_fault(scheme: str, host: str, port: int | None) -> str:
+    """What is wrong with an address; empty where nothing is. (The library takes any number for a port.)"""
+    if scheme not in ("http", "https") or not host:
+        return "not an http or https address"
+    return "" if port is None or 0 < port < 65_536 else "no port from 1 to 65535"
+
+
+@contextmanager
+def time_limit(where: str, limit_ms: int | None) -> Iterator[None]:
+    """Bound what is done in the block. Raises `Unavailable` after `limit_ms`; None: no bound."""
+    with anyio.move_on_after(None if limit_ms is None else limit_ms / 1000) as scope:
+        yield
+    if scope.cancelled_caught:
+        raise Unavailable(f"{where} did not finish its answer within {(limit_ms or 0) / 1000:g} s")
+
+
+@contextmanager
+def pages_pass() -> Iterator[None]:
+    """A page for people is no wrong address here.
+
+    Work is asked after that was begun at the same address, so the page is a proxy's and will pass.
+    """
+    try:
+        yield
+    except WrongAddress as error:
+        if error.status != 200:
+            raise
+        raise BackendError(str(error), status=200) from error
+
+
 async def parse_json(where: str, body: bytes) -> object:
     """The body of an answer as JSON, off the event loop if it is large. Raises `BackendError`."""
     if len(body) <= _PARSE_IN_PLACE_BYTES:
@@ -50,5 +117,5 @@ def _parsed(where: str, body: bytes) -> object:
     try:
         parsed: object = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise BackendError(f"{where} answered without usable JSON: {describe(body)}", status=200) from error
+        raise error_from_broken_json(where, body, error) from error
     return parsed

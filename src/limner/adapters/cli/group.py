@@ -19,6 +19,7 @@ from limner.adapters.cli.diagrams import diagrams_command
 from limner.adapters.cli.errors import EXIT_CODES_HELP, ExitCode, fault_of
 from limner.adapters.cli.illustrate import illustrate_command
 from limner.adapters.cli.logs import configure_logs, verbosity, verbosity_option
+from limner.adapters.cli.parameters import likely
 from limner.adapters.cli.sessions import sessions_command
 
 
@@ -55,6 +56,9 @@ def _usage(error: click.ClickException) -> int:
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         click.echo(error.format_message())
         return ExitCode.OK
+    if possibilities := getattr(error, "possibilities", None):
+        typed = getattr(error, "option_name", None) or getattr(error, "command_name", None) or ""
+        possibilities[:] = likely(typed, possibilities)
     message = " ".join(error.format_message().split()).rstrip(".")
     _complain(f"{message} (see {command} --help)")
     return ExitCode.USAGE

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import get_args
@@ -18,6 +17,7 @@ from limner.adapters.cli.inputs import STDIN, read_text
 from limner.adapters.cli.logs import verbosity_option
 from limner.adapters.cli.outputs import STDOUT, Outputs, ProfileName, plan_outputs, write_file, write_text
 from limner.adapters.cli.page import page_of
+from limner.adapters.cli.parameters import Seconds, overrides_from
 from limner.adapters.cli.report import Report, fault_as_json
 from limner.adapters.cli.run import Outcome, illustrate_stream, illustrate_text
 from limner.adapters.cli.teaching import system_prompt
@@ -28,7 +28,6 @@ from limner.adapters.journal_memory import MemoryJournal
 from limner.adapters.limner import Limner
 from limner.adapters.message_memory import MemoryMessageStore
 from limner.adapters.openai_chat import stream_chat
-from limner.adapters.redaction import shown_address
 from limner.errors import StorageError
 from limner.text import (
     DEFAULT_PATTERNS,
@@ -42,9 +41,6 @@ from limner.workflows.overrides import Override
 
 FOREVER_MS = 7 * 24 * 60 * 60 * 1000
 """The drain timeout: here a person waits, who can press Ctrl-C, and each image has its own limit."""
-
-# A host with a port, as people copy it from a server's own output.
-_BARE_ADDRESS = re.compile(r"[\w.-]{1,100}:\d{1,5}(?:/\S{0,100})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,14 +123,14 @@ class Settings:
 )
 @click.option(
     "--min-interval",
-    type=click.FloatRange(0, 3600),
+    type=Seconds(0, 3600),
     default=0,
     metavar="SECONDS",
     help="The least time between two starts.",
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(0.001, 86400),
+    type=Seconds(0.001, 86400),
     default=120,
     show_default=True,
     metavar="SECONDS",
@@ -151,8 +147,10 @@ class Settings:
 @click.option(
     "--prompt-override",
     multiple=True,
-    type=click.Choice(get_args(Override)),
-    help="Let prompts ask for this themselves: a red fox --width 768; repeatable.",
+    metavar="NAME",
+    callback=overrides_from,
+    help=f"Let prompts ask for this themselves ({', '.join(get_args(Override))}, all): "
+    "a red fox --width 768; repeatable, also with commas.",
 )
 @click.option(
     "--strip-metadata",
@@ -251,9 +249,6 @@ def _refuse_contradictions(settings: Settings) -> None:
     to_stdout = settings.output == STDOUT or (
         settings.output is None and settings.source == STDIN and settings.openai is None
     )
-    if _BARE_ADDRESS.fullmatch(settings.generator):
-        bare = shown_address(settings.generator)
-        raise BadInput(f"no generator {bare!r}; an address needs http:// before it: http://{bare}")
     if settings.as_json and to_stdout:
         raise BadInput("--json needs standard output for itself; name a file for the text with -o")
     if settings.openai is None:
@@ -270,7 +265,7 @@ async def _illustrate(settings: Settings, outputs: Outputs, text: str, display: 
     options = options_from(
         settings.generator,
         settings.set_options,
-        {"model": settings.image_model, "workflow": settings.workflow},
+        {"--image-model": ("model", settings.image_model), "--workflow": ("workflow", settings.workflow)},
     )
     async with (
         aclosing(generator_from(settings.generator, **options)) as generator,
