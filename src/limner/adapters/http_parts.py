@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, NamedTuple
+from urllib.parse import unquote_to_bytes
 
 import anyio.to_thread
 
@@ -13,7 +15,7 @@ from limner.adapters.sniffing import describe
 from limner.errors import BackendError, InvalidSetting
 
 # JSON up to this size is parsed where it is; more would hold up the event loop for a noticeable time.
-_PARSE_IN_PLACE_BYTES = 256 * 1024
+PARSE_IN_PLACE_BYTES = 256 * 1024
 # https://www.rfc-editor.org/rfc/rfc9110#name-tokens
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
@@ -41,7 +43,7 @@ def checked_headers(headers: Mapping[Any, Any]) -> dict[str, str]:
 
 async def parse_json(where: str, body: bytes) -> object:
     """The body of an answer as JSON, off the event loop if it is large. Raises `BackendError`."""
-    if len(body) <= _PARSE_IN_PLACE_BYTES:
+    if len(body) <= PARSE_IN_PLACE_BYTES:
         return _parsed(where, body)
     return await anyio.to_thread.run_sync(_parsed, where, body)
 
@@ -52,3 +54,23 @@ def _parsed(where: str, body: bytes) -> object:
     except (ValueError, RecursionError) as error:
         raise BackendError(f"{where} answered without usable JSON: {describe(body)}", status=200) from error
     return parsed
+
+
+def basic_authorization(userinfo: bytes) -> bytes | None:
+    """The header that a user and password in an address stand for; None where there are none."""
+    return b"Basic " + base64.b64encode(unquote_to_bytes(userinfo)) if userinfo else None
+
+
+class InOnePiece:
+    """A body that is there already, as an asynchronous iterator; an empty one has no piece."""
+
+    def __init__(self, content: bytes) -> None:
+        self._rest = [content] if content else []
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._rest:
+            raise StopAsyncIteration
+        return self._rest.pop()
