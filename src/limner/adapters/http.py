@@ -7,19 +7,21 @@ what is said over them is `limner.adapters.websocket`'s.)
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
-import anyio
 import httpcore
 import httpx
 
+from limner.adapters.http_answer import Answer
 from limner.adapters.http_errors import error_from_answer, reason_of
 from limner.adapters.http_parts import (
-    Body,
     Fetched,
+    InOnePiece,
     address_fault,
+    basic_authorization,
     checked_headers,
     pages_pass,
     parse_json,
@@ -33,7 +35,6 @@ MIB = 1024 * 1024
 # An image of 32 MiB in base64, and the JSON around it.
 MAX_ANSWER_BYTES = 48 * MIB
 _MAX_ERROR_BYTES = 64 * 1024
-_CLOSING_TIME_S = 2
 
 # A proxy from the environment is meant for the world outside, not for a server on this machine.
 _DIRECT: Mapping[str, None] = {"all://127.0.0.1": None, "all://localhost": None, "all://[::1]": None}
@@ -259,12 +260,12 @@ class HttpClient:
             content=content or None,
             timeout=self._timeouts(None) if unbounded else httpx.USE_CLIENT_DEFAULT,
         )
-        request.stream = _Content(content)
+        request.stream = _Body(InOnePiece(content))
         request.url = _Logged(request.url, where)
-        with self._translated(where):
+        with _translated(where):
             response = await self._client.send(request, stream=True, auth=self._auth if ours else None)
-        answer = Answer(response, where, self)
-        try:
+        answer = Answer(response, where, _translated, self.json_in)
+        async with aclosing(answer):
             if follow and response.has_redirect_location:
                 answer.redirect = response.headers["location"]
             elif not response.is_success and (upgrade is None or response.status_code != 101):
@@ -272,10 +273,6 @@ class HttpClient:
                 # here as well, and not taken for the next request.
                 raise await self._refusal(answer, response, ours=ours, is_file=follow)
             yield answer
-        finally:
-            # Shielded: a connection that is not given back stays open until the program ends.
-            with anyio.move_on_after(_CLOSING_TIME_S, shield=True):
-                await answer.aclose()
 
     async def _refusal(
         self, answer: Answer, response: httpx.Response, *, ours: bool, is_file: bool
@@ -307,71 +304,64 @@ class HttpClient:
         where = f"{url.scheme}:{self.without_secrets(bare)}" if url.scheme else self.without_secrets(bare)
         return where if len(where) <= 200 else f"{where[:199]}…"
 
-    @contextmanager
-    def _translated(self, where: str, status: int | None = None) -> Iterator[None]:
-        """Turn the client library's errors into ours, one line each. `status`: that of an answer begun."""
-        try:
-            yield
-        except httpx.ConnectTimeout as error:
-            raise Unavailable(f"cannot reach {where}: no connection in time") from error
-        except httpx.TimeoutException as error:
-            raise Unavailable(f"{where} fell silent", status=status) from error
-        except httpx.ConnectError as error:
-            raise Unavailable(f"cannot reach {where}: {reason_of(error)}") from error
-        except httpx.TransportError as error:
-            raise Unavailable(f"{where} cut the connection: {reason_of(error)}", status=status) from error
-        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
-            raise BackendError(f"{where}: {reason_of(error)}", status=status) from error
 
+class Relay:
+    """Passes requests on to one server as they are, and its answers back, whatever their status.
 
-class Answer(Body):
-    """An answer whose body has not been read yet. Belongs to the `async with` that handed it out."""
+    Nothing is added, followed, decoded, or kept for the next request: no cookies. A user and password in
+    `base_url` go with requests that bring no authorisation. The timeouts are those of `HttpClient`.
+    """
 
-    def __init__(self, response: httpx.Response, where: str, client: HttpClient) -> None:
-        super().__init__(where, response.headers.get("content-length", ""))
-        self.media_type = response.headers.get("content-type", "").partition(";")[0].strip().casefold()
-        self.accept_header = response.headers.get("sec-websocket-accept", "")
-        self.redirect: str | None = None
-        self._response = response
-        self._client = client
-        self._body: AsyncGenerator[bytes, None] | None = None
-
-    async def chunk(self) -> bytes | None:
-        """The next bytes of the body, or None at its end. Raises `Unavailable` where it is cut off."""
-        if self._body is None:
-            # The library types it as an iterator; it is a generator, which has to be closed by hand:
-            # left to the garbage collector it would run its clean-up outside of any task.
-            body = self._response.aiter_bytes()
-            assert isinstance(body, AsyncGenerator), "httpx's aiter_bytes is a generator"  # noqa: S101 - see above
-            self._body = body
-        with self._client._translated(self.where, self._response.status_code):
-            return await anext(self._body, None)
-
-    async def json(self, max_bytes: int, already: bytes = b"") -> object:
-        """The whole body as JSON; `already` are bytes of it that were read before."""
-        return await self._client.json_in(
-            Fetched(self.where, self.media_type, already + await self.read(max_bytes))
+    def __init__(
+        self, base_url: str, *, connect_timeout_ms: int = 10_000, read_timeout_ms: int = 600_000
+    ) -> None:
+        url = _checked(base_url, Secrets())
+        self.base_url = str(url.copy_with(userinfo=b"", query=None, fragment=None)).rstrip("/")
+        self._authorization = basic_authorization(url.userinfo)
+        seconds = httpx.Timeout(read_timeout_ms / 1000, connect=connect_timeout_ms / 1000, pool=None)
+        self._extensions = {"timeout": seconds.as_dict()}
+        self._client = httpx.AsyncClient(
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=32),
+            mounts=dict(_DIRECT),
         )
 
+    @asynccontextmanager
+    async def send(
+        self, method: str, target: str, headers: Sequence[tuple[bytes, bytes]], body: AsyncIterator[bytes]
+    ) -> AsyncIterator[Answer]:
+        """Send a request for `target`, what comes behind `base_url`, and hand out the answer.
+
+        `headers` go as they are, with the server's own `host`. Raises `Unavailable` where the server cannot
+        be reached or the connection breaks.
+        """
+        path, _, query = target.partition("?")
+        where = f"{self.base_url}{path}"[:200]
+        url = httpx.URL(f"{self.base_url}{path}", query=query.encode("ascii") if query else None)
+        if self._authorization and not any(name == b"authorization" for name, _ in headers):
+            headers = [*headers, (b"authorization", self._authorization)]
+        request = httpx.Request(
+            method,
+            _Logged(url, where),
+            headers=[(b"host", url.netloc), *headers],
+            stream=_Body(body),
+            extensions=self._extensions.copy(),
+        )
+        with _translated(where):
+            response = await self._client.send(request, stream=True)
+        async with aclosing(Answer(response, where, _translated, raw=True)) as answer:
+            yield answer
+
     async def aclose(self) -> None:
-        """Give the connection back, or close it if the body was not read to its end."""
-        await self._response.aclose()
-        if self._body is None:
-            return
-        # Below `_body` lie five more generators of the client library, one inside the other, and closing
-        # the outermost leaves the others to the garbage collector. Now that the socket is closed, reading
-        # on gives what was buffered and then an error, which runs through all of them and ends them.
-        with suppress(Exception):
-            while await anext(self._body, None) is not None:
-                pass
-        await self._body.aclose()
+        """Close all connections."""
+        await self._client.aclose()
 
 
 class _Upgraded:
     """The connection under an answer of 101, as `limner.adapters.websocket` wants it."""
 
     def __init__(self, answer: Answer) -> None:
-        self._stream: httpcore.AsyncNetworkStream = answer._response.extensions["network_stream"]
+        self._stream: httpcore.AsyncNetworkStream = answer.response.extensions["network_stream"]
         self._where = answer.where
 
     async def read(self, max_bytes: int, timeout_s: float) -> bytes | None:
@@ -389,23 +379,18 @@ class _Upgraded:
             raise Unavailable(f"{self._where} cut the websocket: {reason_of(error)}") from error
 
 
-class _Content(httpx.AsyncByteStream):
+class _Body(httpx.AsyncByteStream):
     """The body of a request.
 
     The library's own is a generator, which a request that is cancelled while it is sent leaves to the
     garbage collector; trio warns about that.
     """
 
-    def __init__(self, content: bytes) -> None:
-        self._rest = [content] if content else []
+    def __init__(self, pieces: AsyncIterator[bytes]) -> None:
+        self._pieces = pieces
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
-
-    async def __anext__(self) -> bytes:
-        if not self._rest:
-            raise StopAsyncIteration
-        return self._rest.pop()
+        return self._pieces
 
 
 class _Logged(httpx.URL):
@@ -417,6 +402,23 @@ class _Logged(httpx.URL):
 
     def __str__(self) -> str:
         return self._shown
+
+
+@contextmanager
+def _translated(where: str, status: int | None = None) -> Iterator[None]:
+    """Turn the client library's errors into ours, one line each. `status`: that of an answer begun."""
+    try:
+        yield
+    except httpx.ConnectTimeout as error:
+        raise Unavailable(f"cannot reach {where}: no connection in time") from error
+    except httpx.TimeoutException as error:
+        raise Unavailable(f"{where} fell silent", status=status) from error
+    except httpx.ConnectError as error:
+        raise Unavailable(f"cannot reach {where}: {reason_of(error)}") from error
+    except httpx.TransportError as error:
+        raise Unavailable(f"{where} cut the connection: {reason_of(error)}", status=status) from error
+    except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+        raise BackendError(f"{where}: {reason_of(error)}", status=status) from error
 
 
 def _checked(base_url: str, secrets: Secrets) -> httpx.URL:

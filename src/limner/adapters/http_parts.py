@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
+from urllib.parse import unquote_to_bytes
 
 import anyio
 import anyio.to_thread
 
 from limner.adapters.http_errors import error_from_broken_json
-from limner.errors import AnswerTooLarge, BackendError, InvalidSetting, Unavailable, WrongAddress
+from limner.errors import BackendError, InvalidSetting, Unavailable, WrongAddress
 
 # JSON up to this size is parsed where it is; more would hold up the event loop for a noticeable time.
-_PARSE_IN_PLACE_BYTES = 256 * 1024
-_WAIT_FOR_WORDS_S = 10
+PARSE_IN_PLACE_BYTES = 256 * 1024
 # https://www.rfc-editor.org/rfc/rfc9110#name-tokens
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
@@ -28,39 +28,6 @@ class Fetched(NamedTuple):
     where: str
     media_type: str
     data: bytes
-
-
-class Body(ABC):
-    """The body of an answer from `where`, read piece by piece. `length` is what its head says, or ""."""
-
-    def __init__(self, where: str, length: str) -> None:
-        self.where = where
-        self._length = length
-
-    @abstractmethod
-    async def chunk(self) -> bytes | None:
-        """The next bytes, or None at the end. Raises `Unavailable` where it is cut off."""
-
-    async def read(self, max_bytes: int) -> bytes:
-        """The whole body. Raises `AnswerTooLarge` as soon as it is clear that it has more bytes."""
-        length = self._length
-        if length.isdecimal() and len(length) < 30 and int(length) > max_bytes:
-            raise AnswerTooLarge(f"{self.where} answers with {length} bytes, more than {max_bytes}")
-        body = bytearray()
-        while (chunk := await self.chunk()) is not None:
-            body += chunk
-            if len(body) > max_bytes:
-                raise AnswerTooLarge(f"{self.where} answers with more than {max_bytes} bytes")
-        return bytes(body)
-
-    async def beginning(self, size: int) -> bytes:
-        """Some bytes from the beginning of the body, about `size` at most, and none where it breaks off."""
-        body = bytearray()
-        # The status has told already that there is an error: its words are worth waiting for, not long.
-        with suppress(BackendError), anyio.move_on_after(_WAIT_FOR_WORDS_S):
-            while len(body) < size and (chunk := await self.chunk()) is not None:
-                body += chunk
-        return bytes(body[:size])
 
 
 def checked_headers(headers: Mapping[Any, Any]) -> dict[str, str]:
@@ -108,7 +75,7 @@ def pages_pass() -> Iterator[None]:
 
 async def parse_json(where: str, body: bytes) -> object:
     """The body of an answer as JSON, off the event loop if it is large. Raises `BackendError`."""
-    if len(body) <= _PARSE_IN_PLACE_BYTES:
+    if len(body) <= PARSE_IN_PLACE_BYTES:
         return _parsed(where, body)
     return await anyio.to_thread.run_sync(_parsed, where, body)
 
@@ -119,3 +86,23 @@ def _parsed(where: str, body: bytes) -> object:
     except (ValueError, RecursionError) as error:
         raise error_from_broken_json(where, body, error) from error
     return parsed
+
+
+def basic_authorization(userinfo: bytes) -> bytes | None:
+    """The header that a user and password in an address stand for; None where there are none."""
+    return b"Basic " + base64.b64encode(unquote_to_bytes(userinfo)) if userinfo else None
+
+
+class InOnePiece:
+    """A body that is there already, as an asynchronous iterator; an empty one has no piece."""
+
+    def __init__(self, content: bytes) -> None:
+        self._rest = [content] if content else []
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._rest:
+            raise StopAsyncIteration
+        return self._rest.pop()

@@ -20,6 +20,7 @@ from limner.adapters.cli.errors import EXIT_CODES_HELP, ExitCode, fault_of
 from limner.adapters.cli.illustrate import illustrate_command
 from limner.adapters.cli.logs import configure_logs, verbosity, verbosity_option
 from limner.adapters.cli.parameters import likely
+from limner.adapters.cli.serve import serve_command
 from limner.adapters.cli.sessions import sessions_command
 
 
@@ -86,6 +87,7 @@ def main() -> None:
       limner demo
       limner illustrate story.md
       limner illustrate --openai http://127.0.0.1:11434 --model llama3.2 "a night at sea"
+      limner serve --upstream http://127.0.0.1:11434 --teach
       limner illustrate --help
     """
 
@@ -96,3 +98,4 @@ main.add_command(diagrams_command)
 main.add_command(check_command)
 main.add_command(sessions_command)
 main.add_command(backends_command)
+main.add_command(serve_command)

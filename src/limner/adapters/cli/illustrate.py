@@ -4,24 +4,23 @@ from __future__ import annotations
 
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import get_args
 
 import anyio
 import click
 from rich.console import Console
 
-from limner.adapters.cli.backends import options_from, set_option
+from limner.adapters.cli.backends import options_from
 from limner.adapters.cli.display import Display, display_for
 from limner.adapters.cli.errors import EXIT_CODES_HELP, BadInput, fault_of
 from limner.adapters.cli.inputs import STDIN, read_text
 from limner.adapters.cli.logs import verbosity_option
 from limner.adapters.cli.outputs import STDOUT, Outputs, ProfileName, plan_outputs, write_file, write_text
 from limner.adapters.cli.page import page_of
-from limner.adapters.cli.parameters import Seconds, overrides_from
+from limner.adapters.cli.painting_options import chosen_patterns, painting_options
 from limner.adapters.cli.report import Report, fault_as_json
 from limner.adapters.cli.run import Outcome, illustrate_stream, illustrate_text
 from limner.adapters.cli.teaching import system_prompt
-from limner.adapters.factory import POSSIBLE, generator_from, openai_key_from_environment
+from limner.adapters.factory import generator_from, openai_key_from_environment
 from limner.adapters.image_folder import FolderImageStore
 from limner.adapters.inspection import PillowInspector
 from limner.adapters.journal_memory import MemoryJournal
@@ -30,8 +29,6 @@ from limner.adapters.message_memory import MemoryMessageStore
 from limner.adapters.openai_chat import stream_chat
 from limner.errors import StorageError
 from limner.text import (
-    DEFAULT_PATTERNS,
-    PRESETS,
     PromptPatterns,
     TagPattern,
     compile_patterns,
@@ -73,15 +70,8 @@ class Settings:
 
     @property
     def patterns(self) -> tuple[str | TagPattern, ...]:
-        """What marks a prompt: the presets, then the regular expressions; without either the defaults.
-
-        Raises `BadInput` for a preset that does not exist.
-        """
-        for name in self.preset:
-            if name not in PRESETS:
-                raise BadInput(f"no preset {name!r}; there are: {', '.join(PRESETS)}")
-        tags = [tag for name in self.preset for tag in PRESETS[name]]
-        return (*tags, *self.pattern) or DEFAULT_PATTERNS
+        """What marks a prompt. Raises `BadInput` for a preset that does not exist."""
+        return chosen_patterns(self.preset, self.pattern)
 
 
 @click.command(
@@ -94,69 +84,7 @@ class Settings:
 @click.option("--images", metavar="DIR", help="Where the images go.")
 @click.option("--page", metavar="FILE", help="Also write an HTML page that holds its images itself.")
 @click.option("--profile", type=click.Choice(["html", "markdown"]), help="How an image is written.")
-@click.option(
-    "-g",
-    "--generator",
-    metavar="WHO",
-    default="sketch",
-    show_default=True,
-    envvar="LIMNER_GENERATOR",
-    help=f"Who paints: {POSSIBLE}; without it LIMNER_GENERATOR.",
-)
-@set_option
-@click.option("--image-model", metavar="NAME", help="The model that paints, where there is a choice.")
-@click.option("--workflow", metavar="FILE", help="The workflow that comfyui=URL paints with, in API format.")
-@click.option(
-    "--pattern", multiple=True, metavar="REGEX", help="A regular expression whose first group is the prompt."
-)
-@click.option("--preset", multiple=True, metavar="NAME", help=f"A set of tags: {', '.join(PRESETS)}.")
-@click.option(
-    "--code-fences/--no-code-fences", default=True, help="Whether tags in fenced code count. They do."
-)
-@click.option(
-    "--max-concurrent",
-    type=click.IntRange(1, 1000),
-    default=2,
-    show_default=True,
-    metavar="N",
-    help="How many images are made at once.",
-)
-@click.option(
-    "--min-interval",
-    type=Seconds(0, 3600),
-    default=0,
-    metavar="SECONDS",
-    help="The least time between two starts.",
-)
-@click.option(
-    "--timeout",
-    type=Seconds(0.001, 86400),
-    default=120,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long one image may take, with its repetitions.",
-)
-@click.option(
-    "--attempts",
-    type=click.IntRange(1, 100),
-    default=3,
-    show_default=True,
-    metavar="N",
-    help="How often an image is tried.",
-)
-@click.option(
-    "--prompt-override",
-    multiple=True,
-    metavar="NAME",
-    callback=overrides_from,
-    help=f"Let prompts ask for this themselves ({', '.join(get_args(Override))}, all): "
-    "a red fox --width 768; repeatable, also with commas.",
-)
-@click.option(
-    "--strip-metadata",
-    is_flag=True,
-    help="Leave out of the image files what servers write into them besides the picture.",
-)
+@painting_options
 @click.option("--openai", metavar="URL", help="Stream a reply from this OpenAI-compatible chat server.")
 @click.option("--model", metavar="NAME", help="The model that writes, with --openai.")
 @click.option("--system", metavar="TEXT", help="The system prompt, instead of one that teaches the tags.")

@@ -162,7 +162,7 @@ def _check(outputs: Outputs, source: str | None) -> None:
         check_place(file)
     if outputs.text is not None and outputs.page is not None and _same_file(outputs.text, outputs.page):
         raise BadInput(f"{outputs.page} would be both the text and the page; name another page")
-    _check_images_folder(outputs.images)
+    check_images_folder(outputs.images)
 
 
 def check_place(file: Path) -> None:
@@ -175,7 +175,7 @@ def check_place(file: Path) -> None:
         raise StorageError(f"cannot write into the folder {file.parent}: permission denied")
 
 
-def _check_images_folder(images: Path) -> None:
+def check_images_folder(images: Path) -> None:
     """Try it out: permissions do not tell of read-only file systems and of folders that take no files."""
     made: list[Path] = []
     try:
