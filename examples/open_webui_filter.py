@@ -49,9 +49,6 @@ class Filter:
         )
         folder: str = Field(default="", description="Only for pictures = 'folder'.")
         base_url: str = Field(default="", description="Only for pictures = 'folder': the folder's address.")
-        profile: Literal["markdown", "html"] = Field(
-            default="markdown", description="How a picture is written."
-        )
         max_concurrent: int = Field(
             default=4, description="How many pictures are painted at once, of all chats."
         )

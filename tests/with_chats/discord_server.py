@@ -229,7 +229,9 @@ def _json(data: object, status: int = 200) -> web.Response:
 
 
 def _shown(payload: dict[str, Any]) -> dict[str, Any]:
-    return {name: payload[name] for name in ("content", "embeds", "components") if payload.get(name) is not None}
+    return {
+        name: payload[name] for name in ("content", "embeds", "components") if payload.get(name) is not None
+    }
 
 
 def _problem(message: dict[str, Any]) -> str | None:

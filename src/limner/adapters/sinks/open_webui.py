@@ -2,8 +2,9 @@
 
 Open WebUI calls a filter three times. `inlet` sees the request before the model does, `stream` every event of
 the reply, `outlet` the finished reply, and what `outlet` gives back is what the chat keeps. So images are
-taken out on the way in, are painted while the reply streams, and come into the text in `outlet`. Status lines
-go through the event emitter; so does the text (as `replace`) to versions that keep no structured output.
+painted while the reply streams, and come into the text in `outlet`, where each takes the place of its prompt,
+which Open WebUI would show. On the way in the prompts take the images' place again. Status lines go through
+the event emitter; so does the text (as `replace`) to versions that keep no structured output.
 
 What a filter may be called with is in Open WebUI's documentation of filter functions and of events.
 """
@@ -26,7 +27,7 @@ from limner.adapters.sinks.replies import Replies
 from limner.adapters.sinks.thumbnail_store import ThumbnailStore
 from limner.adapters.token_text import text_of
 from limner.errors import InvalidSetting, LimnerError
-from limner.text import strip_illustrations
+from limner.text import DEFAULT_PATTERNS, extract_image_prompts, find_images, strip_illustrations
 from limner.workflows.logs import log
 from limner.workflows.ports import ImageStore
 from limner.workflows.telling import Illustrated, StatusLine
@@ -36,6 +37,8 @@ Emitter = Callable[[dict[str, Any]], Awaitable[object]]
 
 # Between the parts of a structured reply, which are illustrated as one text. Invisible, and of no language.
 _BETWEEN = "\n\n\u2063\u2063\u2063\n\n"
+_TAG = DEFAULT_PATTERNS[0]
+_CACHE_URL = "/cache/limner"
 _INTERVAL_MS = 1_000  # every line is kept in the chat
 
 
@@ -43,7 +46,7 @@ _INTERVAL_MS = 1_000  # every line is kept in the chat
 class OpenWebUISettings:
     """What the valves say.
 
-    * `generator`, `profile`, `max_concurrent`, `max_per_message`, `min_interval_ms`: those of `Limner`.
+    * `generator`, `max_concurrent`, `max_per_message`, `min_interval_ms`: those of `Limner`.
     * `pictures`: where images go. `"files"`: into Open WebUI's own cache folder, whose files it shows to
       whoever is logged in. `"thumbnails"`: small, into the message itself. `"folder"`: into `folder`, which
       some server of yours hands out at `base_url`.
@@ -55,7 +58,6 @@ class OpenWebUISettings:
     pictures: Literal["files", "thumbnails", "folder"] = "files"
     folder: str = ""
     base_url: str = ""
-    profile: Literal["markdown", "html"] = "markdown"
     max_concurrent: int = 4
     max_per_message: int = 3
     min_interval_ms: int = 0
@@ -69,13 +71,18 @@ class OpenWebUISettings:
             store=MemoryMessageStore(),
             images=self._images(),
             journal=MemoryJournal(),
-            profile=self.profile,
+            profile="markdown",  # Open WebUI shows HTML as it is written
             max_concurrent=self.max_concurrent,
             max_per_message=self.max_per_message,
             min_interval_ms=self.min_interval_ms,
             drain_timeout_ms=self.wait_seconds * 1_000,
             on_drain_timeout="insert",
         )
+
+    def is_ours(self, url: str) -> bool:
+        """Whether an image in a message is one of Limner's, from these settings or earlier ones."""
+        places = [f"{_CACHE_URL}/", "data:image/", self.base_url]
+        return any(place and url.startswith(place) for place in places)
 
     def _images(self) -> ImageStore:
         if self.pictures == "thumbnails":
@@ -85,7 +92,7 @@ class OpenWebUISettings:
                 raise InvalidSetting("pictures='folder' needs a folder and the base_url that it is served at")
             return FolderImageStore(self.folder, self.base_url)
         if self.pictures == "files":
-            return FolderImageStore(_cache_folder() / "limner", "/cache/limner")
+            return FolderImageStore(_cache_folder() / "limner", _CACHE_URL)
         raise InvalidSetting(f"pictures must be 'files', 'thumbnails' or 'folder', not {self.pictures!r:.60}")
 
 
@@ -132,12 +139,13 @@ class OpenWebUIFilter:
     async def inlet(
         self, body: dict[str, Any], metadata: Mapping[str, Any] | None, emit: Emitter | None
     ) -> dict[str, Any]:
-        """The request without images in earlier replies, and with the instruction."""
+        """The request with prompts for the images in earlier replies, and with the instruction."""
         messages = body.get("messages") or []
+        is_ours = self._settings().is_ours
         for message in messages:
             if message.get("role") == "assistant":
                 for text, put in _texts_in(message):
-                    put(strip_illustrations(text))
+                    put(with_prompts(text, is_ours))
         if _is_reply(metadata):
             try:
                 settings = self._settings()
@@ -182,12 +190,41 @@ class OpenWebUIFilter:
         pieces = [] if text is None else text.split(_BETWEEN)
         if pieces and len(pieces) == len(parts):
             for (_, put), piece in zip(parts, pieces, strict=True):
-                put(piece)
+                put(without_prompts(piece))
             if message.get("output"):
-                message["content"] = "\n".join(piece for piece in pieces if piece.strip())
+                message["content"] = "\n".join(text for text, _ in _texts_in(message) if text.strip())
             elif emit is not None:
                 await emit({"type": "replace", "data": {"content": message["content"]}})
         return body
+
+
+# --- the texts
+
+
+def without_prompts(text: str) -> str:
+    """An illustrated text with each image in the place of its prompt. A prompt without an image stays."""
+    prompts = extract_image_prompts(text)
+    kept: list[str] = []
+    done = 0
+    for image in find_images(text):
+        before = [prompt for prompt in prompts if done <= prompt.start and prompt.end <= image.start]
+        if before and not text[before[-1].end : image.start].strip():
+            kept.append(text[done : before[-1].start])
+            done = image.start
+    return "".join(kept) + text[done:]
+
+
+def with_prompts(text: str, is_ours: Callable[[str], bool]) -> str:
+    """A text with prompts instead of Limner's images: what a model is to see of its earlier replies."""
+    text = strip_illustrations(text)
+    kept: list[str] = []
+    done = 0
+    for image in find_images(text):
+        if is_ours(image.src):
+            prompt = image.alt.replace("\\", "").replace('"', '\\"')
+            kept += [text[done : image.start], f"{_TAG.opener}{prompt}{_TAG.closer}"]
+            done = image.end
+    return "".join(kept) + text[done:]
 
 
 # --- what runs in this process
