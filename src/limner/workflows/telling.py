@@ -19,7 +19,7 @@ from limner.states.values import check_whole_number
 from limner.text import describe, find_images
 from limner.workflows.clock import Alarm
 from limner.workflows.logs import brief, log
-from limner.workflows.progress import SessionEnded, SessionProgress
+from limner.workflows.progress_events import SessionEnded, SessionProgress
 from limner.workflows.session_manager import SessionManager
 
 _FAILURES_TOLD = 3
