@@ -7,7 +7,7 @@ license: MIT
 required_open_webui_version: 0.6.0
 """
 
-# Paste this into Open WebUI: Admin Panel, Functions, "+". It needs Limner installed where Open WebUI runs:
+# Paste this into Open WebUI: Admin Panel, Functions, Create. It needs Limner installed where Open WebUI runs:
 # docs/chats.md says how. (A line `requirements:` above would do it, once Limner is on a package index.)
 
 from __future__ import annotations

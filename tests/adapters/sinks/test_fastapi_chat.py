@@ -26,7 +26,8 @@ def test_a_reply_is_illustrated_and_its_image_served(tmp_path: Path, monkeypatch
     example = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(example)
     with TestClient(example.app) as client:
-        assert re.search(r'src="(/limner/limner-message.js)"', client.get("/").text)
+        [element] = re.findall(r'src="([^"]+)"', client.get("/").text)
+        assert "customElements.define" in client.get(element).text
         said = client.post("/say", content="Ahoy").json()
         assert set(said) == {"message", "token"}
         assert client.portal is not None
