@@ -248,7 +248,7 @@ def _limner(
 
 
 def _extra_missing(error: ImportError) -> InvalidSetting:
-    return InvalidSetting(f"limner serve needs {error.name}: pip install 'limner[server]'")
+    return InvalidSetting(f"limner serve needs {error.name}: pip install '/path/to/limner[server]'")
 
 
 def _listener(host: str, port: int) -> socket.socket:
