@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from playwright.sync_api import Locator, Page
 
-from tests.browser.scripted_server import TOKEN, ScriptedServer
+from tests.browser.scripted_server import TOKEN, Posted, ScriptedServer
 
 ELEMENT = f"<limner-message message='m1' token='{TOKEN}'></limner-message>"
 READ_ONLY = "<limner-message message='m1'></limner-message>"
@@ -50,3 +51,18 @@ def heard(page: Page, name: str) -> list[Any]:
         "name => heard.filter(([kind]) => kind === name).map(([, detail]) => detail)", name
     )
     return found
+
+
+def wait_until(page: Page, holds: Callable[[], object]) -> None:
+    """Wait for something that only the server sees."""
+    for _ in range(2_000):
+        if holds():
+            return
+        page.evaluate("new Promise(requestAnimationFrame)")
+    raise AssertionError("it did not come to that")
+
+
+def posted(page: Page, server: ScriptedServer, count: int) -> list[Posted]:
+    """What was asked for, once it is so much; the page shows a click before the server has it."""
+    wait_until(page, lambda: len(server.posted) >= count)
+    return server.posted

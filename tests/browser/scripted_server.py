@@ -331,7 +331,7 @@ class ScriptedServer:
     # --- the other routes
 
     async def _page(self, request: Request) -> Response:
-        return HTMLResponse(_PAGE.replace("CONTENT", self.html))
+        return HTMLResponse(PAGE.replace("CONTENT", self.html))
 
     async def _element(self, request: Request) -> Response:
         return Response(
@@ -396,7 +396,7 @@ def picture(name: str) -> bytes:
     return buffer.getvalue()
 
 
-_PAGE = """<!doctype html>
+PAGE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">

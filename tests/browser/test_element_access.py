@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.helpers import illustrated, image, image_url, open_page, tag
+from tests.browser.helpers import illustrated, image, image_url, open_page, posted, tag
 from tests.browser.scripted_server import ScriptedServer
 
 FOCUSED = "() => document.activeElement.shadowRoot?.activeElement"
@@ -29,7 +29,7 @@ def test_by_keyboard_alone_every_image_is_reached_and_asked_for_anew(page: Page,
     expect(dog).to_be_focused()
     page.keyboard.press("Space")
     expect(message.locator("figure").nth(1)).to_contain_text("Queued")
-    assert [posted.content["image"] for posted in server.posted] == [image_url("cat"), image_url("dog")]
+    assert [one.content["image"] for one in posted(page, server, 2)] == [image_url("cat"), image_url("dog")]
 
 
 def test_the_focus_stays_at_an_image_that_is_replaced(page: Page, server: ScriptedServer):

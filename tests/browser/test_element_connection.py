@@ -8,17 +8,17 @@ from functools import partial
 
 from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.browser.helpers import ELEMENT, READ_ONLY, heard, illustrated, image_url, open_page, tag
+from tests.browser.helpers import (
+    ELEMENT,
+    READ_ONLY,
+    heard,
+    illustrated,
+    image_url,
+    open_page,
+    tag,
+    wait_until,
+)
 from tests.browser.scripted_server import ScriptedServer
-
-
-def wait_until(page: Page, holds: Callable[[], object]) -> None:
-    """Wait for something that only the server sees."""
-    for _ in range(2_000):
-        if holds():
-            return
-        page.evaluate("new Promise(requestAnimationFrame)")
-    raise AssertionError("it did not come to that")
 
 
 def has_paused(page: Page, times: int) -> bool:

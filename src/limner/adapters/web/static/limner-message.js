@@ -1411,6 +1411,12 @@ class Work {
     return url;
   }
 
+  /** How many places the session leaves without what was asked for; one that was tried again with success is none. */
+  get stillFailed() {
+    const places = new Set(this.result.failed.map(({ prompt_id: id }) => this.prompts.get(id)?.place ?? id));
+    return [...places].filter((place) => this.failures.has(place)).length;
+  }
+
   /** What an ended session finished and did not put into the text. */
   get unplaced() {
     return this.result?.unplaced ?? [];
@@ -1442,6 +1448,20 @@ function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
+/** What a figure shows where nothing is to be said; see `Figure`. */
+const NOTHING = {
+  picture: null,
+  preview: null,
+  status: "",
+  running: false,
+  fraction: null,
+  problem: "",
+  act: null,
+  busy: "",
+  retry: null,
+  retryLater: "",
+};
+
 let lastFigure = 0;
 
 /**
@@ -1452,6 +1472,7 @@ let lastFigure = 0;
  *     preview   the address of the newest preview, or null
  *     prompt    what was asked for; the caption and the description
  *     status    a few words on the work that goes on, or ""
+ *     running   whether it is being made at this moment
  *     fraction  0 to 1, or null where nobody knows
  *     problem   why there is no (new) image, or ""
  *     act       what a press on the image does, or null; `busy` says why it does nothing now
@@ -1599,16 +1620,16 @@ class Figure {
     preview.style.setProperty("--blur", `${((1 - (fraction ?? 0.6)) * 6).toFixed(1)}px`);
   }
 
-  #showWork({ state, status, fraction, prompt, picture }) {
+  #showWork({ state, status, fraction, running, prompt, picture }) {
     const working = state === "working";
     this.#frame.classList.toggle("working", working);
     this.#chip.hidden = !status;
     setText(this.#chip, status);
     this.#chip.ariaHidden = String(this.#frame.localName === "button");
-    this.#bar.hidden = !working;
+    this.#bar.hidden = !working || !running;
     this.#bar.classList.toggle("unknown", fraction === null);
     this.#bar.firstChild.style.setProperty("--done", String(fraction ?? 0));
-    if (!working) return;
+    if (this.#bar.hidden) return;
     const labels = { role: "progressbar", "aria-label": words.preparing(prompt), "aria-valuetext": status };
     for (const [name, value] of Object.entries(labels)) this.#bar.setAttribute(name, value);
     if (fraction === null) this.#bar.removeAttribute("aria-valuenow");
@@ -2200,7 +2221,7 @@ export class LimnerMessage extends HTMLElement {
   #tagView(prompt, place) {
     const work = this.#work.at(place);
     const note = this.#notes.get(place) ?? "";
-    const view = { state: "working", picture: null, preview: null, prompt, status: "", fraction: null, problem: "", act: null, busy: "", retry: null, retryLater: "" };
+    const view = { ...NOTHING, state: "working", prompt };
     if (work === null || work.state === "cancelled") {
       const expected = work === null && (this.#work.isStreaming || (this.#growing && !this.#work.result));
       return { ...view, state: expected ? "working" : "hidden", status: words.queued };
@@ -2220,7 +2241,7 @@ export class LimnerMessage extends HTMLElement {
     const act = canBeRemade && this.#canAct ? () => this.regenerate(src) : null;
     const busy = this.#work.isStreaming ? words.redoLater : "";
     const note = this.#notes.get(place) ?? "";
-    const view = { state: "image", picture: imageAddress(src), preview: null, prompt, status: "", fraction: null, problem: note, act, busy, retry: null, retryLater: "" };
+    const view = { ...NOTHING, state: "image", picture: imageAddress(src), prompt, problem: note, act, busy };
     if (work === null || work.state === "cancelled") return view;
     if (work.state === "completed") {
       const replaces = (this.getAttribute("mode") || "replace-image") === "replace-image";
@@ -2242,7 +2263,8 @@ export class LimnerMessage extends HTMLElement {
       generating: words.generatingOne + percent,
       waiting: words.waiting,
     }[work.state];
-    return { status, fraction: work.state === "generating" ? work.fraction : null, preview: this.#previewOf(work) };
+    const running = work.state === "generating";
+    return { status, running, fraction: running ? work.fraction : null, preview: this.#previewOf(work) };
   }
 
   #previewOf(work) {
@@ -2301,7 +2323,7 @@ export class LimnerMessage extends HTMLElement {
     if (state === "cancelled") return words.cancelled;
     if (state === "failed") return asSentence(result.problem?.message) || words.sessionFailed;
     const ready = result.placed.length;
-    const failed = result.failed.length;
+    const failed = this.#work.stillFailed;
     if (failed === 0) return ready ? words.allReady(ready) : "";
     return ready ? words.someReady(ready, failed) : words.noneReady(failed);
   }
@@ -2429,6 +2451,7 @@ const STYLE = `
   content: attr(data-language); position: absolute; inset: 0.55em 0.9em auto auto;
   font-size: 0.72em; color: var(--_muted); pointer-events: none;
 }
+.text pre[data-language] { padding-block-start: 1.9em; }
 details { color: var(--_muted); font-size: 0.92em; }
 summary { cursor: pointer; width: fit-content; padding: 0.15em 0; border-radius: 0.35em; }
 .thought-text { margin-block-start: 0.4em; padding-inline-start: 1em; border-inline-start: 2px solid var(--_line); white-space: pre-wrap; }
