@@ -144,6 +144,7 @@ class House:
         self.relay = Relay(openai_base_url(upstream))
         self._running = RunningApp(proxy_app(self.limner, self.store, self.relay, settings), lifespan="on")
         self.url = self._running.url
+        self.clients: list[openai.OpenAI] = []
 
     def messages(self) -> dict[str, Any]:
         """What the proxy's Limner keeps of conversations."""
@@ -151,6 +152,8 @@ class House:
 
     def close(self) -> None:
         self.painter.released.set()
+        for client in self.clients:
+            client.close()
         self._running.close()
 
 
@@ -172,8 +175,10 @@ def proxy_before(
 
 
 def client_of(house: House, **settings: Any) -> openai.OpenAI:
-    """The official client, with the proxy for its server."""
-    return openai.OpenAI(base_url=f"{house.url}/v1", api_key=KEY, max_retries=0, **settings)
+    """The official client, with the proxy for its server. It is closed with the house."""
+    client = openai.OpenAI(base_url=f"{house.url}/v1", api_key=KEY, max_retries=0, **settings)
+    house.clients.append(client)
+    return client
 
 
 def raw_post(

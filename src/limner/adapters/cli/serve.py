@@ -248,7 +248,8 @@ def _limner(
 
 
 def _extra_missing(error: ImportError) -> InvalidSetting:
-    return InvalidSetting(f"limner serve needs {error.name}: pip install '/path/to/limner[server]'")
+    package = (error.name or "").partition(".")[0]
+    return InvalidSetting(f"limner serve needs {package}: pip install '/path/to/limner[server]'")
 
 
 def _listener(host: str, port: int) -> socket.socket:
