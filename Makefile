@@ -6,9 +6,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 KILLS := 3000
 DIFFUSERS_VENV := .venv-diffusers
+CHATS_VENV := .venv-chats
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-browser test-diffusers explore crash check format bench diagrams clean
+.PHONY: help demo test test-browser test-chats test-diffusers explore crash check format bench diagrams clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -28,6 +29,12 @@ test: $(STAMP) ## Run the whole test suite, on as many processes as there are co
 
 test-browser: $(STAMP) ## Test the pages in Chromium (Debian: apt-get install chromium; elsewhere name it with LIMNER_CHROMIUM)
 	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile tests/browser
+
+test-chats: ## Test with the real Chainlit and discord.py (a hundred packages, into a .venv of their own; needs Chromium)
+	@"$(PYTHON)" -m venv $(CHATS_VENV)
+	@$(CHATS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints-chats.txt --editable '.[trio]' pytest playwright chainlit discord.py
+	@$(CHATS_VENV)/bin/python -m pytest -o filterwarnings=default tests/with_chats
 
 test-diffusers: ## Test with real pipelines of diffusers (installs torch, more than 1 GB, into a .venv of its own)
 	@"$(PYTHON)" -m venv $(DIFFUSERS_VENV)
@@ -58,4 +65,4 @@ diagrams: $(STAMP) ## Draw the state machines into diagrams/
 	@$(BIN)/limner diagrams
 
 clean: ## Remove the environment and what was made
-	rm -rf $(VENV) $(DIFFUSERS_VENV) demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(DIFFUSERS_VENV) $(CHATS_VENV) demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis

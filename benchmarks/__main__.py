@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.durability import bench_durability
+from benchmarks.proxy import bench_proxy
 from limner.states import (
     SESSION,
     FoundPrompt,
@@ -235,6 +236,7 @@ def main() -> None:
     bench_events(console)
     bench_sessions(console)
     bench_durability(console)
+    bench_proxy(console)
 
 
 if __name__ == "__main__":

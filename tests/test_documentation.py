@@ -6,10 +6,12 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from limner.testing import ERROR_KINDS, GeneratorContract
+from limner.adapters.inspection import PillowInspector
+from limner.testing import ERROR_KINDS, GeneratorContract, ProgressRecorder, make_request
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
@@ -61,6 +63,18 @@ def leads_somewhere(name: str) -> bool:
 def test_the_first_example_of_the_testing_page_runs() -> None:
     [example, *_] = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "testing.md").read_text(), re.DOTALL)
     exec(compile(example, "docs/testing.md", "exec"), {})
+
+
+@pytest.mark.anyio
+async def test_the_generator_of_the_backends_page_paints() -> None:
+    examples = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "backends.md").read_text(), re.DOTALL)
+    [example] = [one for one in examples if "def aclose" in one]
+    names: dict[str, Any] = {}
+    exec(compile(example, "docs/backends.md", "exec"), names)
+    progress = ProgressRecorder()
+    image = await names["limner"].generator.generate(make_request(), progress)
+    assert (await PillowInspector().inspect(image)).width == 512
+    assert progress.fractions == [0, 1]
 
 
 def test_the_contract_example_of_the_testing_page_passes(tmp_path: Path) -> None:

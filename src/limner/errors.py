@@ -290,11 +290,18 @@ class BadRequest(BackendError):
     hint = "Check the model's name and the options."
 
 
+class WrongAddress(BadRequest):
+    """What answers at this address has moved, has no such path, or is a page for people."""
+
+    kind = "wrong_address"
+    hint = "Check that the address is that of an image service."
+
+
 class AuthFailed(BackendError):
     """The key is missing, wrong, or not allowed to do this (HTTP 401, 403)."""
 
     kind = "auth"
-    hint = "Check the API key."
+    hint = "Check the key, or the user and password."
 
 
 class NoImage(BackendError):
@@ -308,7 +315,7 @@ class NotAnImage(BackendError):
     """What the service sent cannot be decoded as an image."""
 
     kind = "not_an_image"
-    hint = "Check that the address is that of an image service."
+    hint = "A whole PNG, JPEG, WebP, GIF or AVIF file is needed."
 
 
 class AnswerTooLarge(BackendError):

@@ -152,6 +152,29 @@ def test_a_place_that_is_missing_is_named_with_where_it_belongs(place, words):
     load_workflow(WORKFLOW).require(place, "why")
 
 
+def test_an_input_that_is_another_place_already_is_not_offered():
+    graph = deepcopy(WORKFLOW)
+    graph["7"]["inputs"]["text"] = "blurry"
+    with pytest.raises(InvalidSetting) as caught:
+        load_workflow(graph).require("negative", "why")
+    assert str(caught.value).endswith("as the value of node 7 (CLIPTextEncode), input 'text'")
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("%promt%", "%prompt%"), ("best, %Prompt%", "%prompt%"), ("%widht%", "%width%"), ("%negativ%", "%neg")],
+)
+def test_a_place_with_a_typing_error_is_named(written, meant):
+    graph = deepcopy(WORKFLOW)
+    graph["6"]["inputs"]["text"] = [{"deep": written}]
+    place = "node 6 \\(CLIPTextEncode\\), input 'text'"
+    with pytest.raises(InvalidSetting, match=f'"%.*%" in {place}, which is no place: write "{meant}'):
+        load_workflow(graph)
+    # Names of files are ComfyUI's own.
+    graph["6"]["inputs"] = {"text": "a", "filename_prefix": written}
+    load_workflow(graph)
+
+
 def test_a_missing_place_that_could_be_anywhere_is_named_too():
     with pytest.raises(InvalidSetting, match="as the value of the input that takes it"):
         load_workflow({"1": {"class_type": "X"}}).require("seed", "why")

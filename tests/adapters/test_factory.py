@@ -196,6 +196,26 @@ def test_a_variable_that_cannot_be_meant_is_named(monkeypatch):
     )
 
 
+def test_a_variable_that_is_not_used_may_hold_anything(monkeypatch):
+    monkeypatch.setenv("LIMNER_SDAPI_STEPS", "many")
+    assert type(generator_from("http://h", steps=3)) is SdapiGenerator
+    assert type(generator_from("sketch")) is SketchGenerator
+
+
+def test_a_variable_that_nothing_is_taken_from_is_warned_of(monkeypatch, caplog):
+    monkeypatch.setenv("LIMNER_SDAPI_STEPZ", "3")
+    monkeypatch.setenv("LIMNER_OPENAI_API_KEY", "secret")
+    with caplog.at_level("WARNING", "limner"):
+        generator_from("sketch")
+        assert caplog.messages == []
+        generator_from("http://h")
+        generator_from("openai=http://h")
+    assert caplog.messages == [
+        "unknown_variable variable='LIMNER_SDAPI_STEPZ' closest='LIMNER_SDAPI_STEPS'",
+        "unknown_variable variable='LIMNER_OPENAI_API_KEY' closest='LIMNER_OPENAI_KEY'",
+    ]
+
+
 @pytest.mark.parametrize("backend", BACKENDS.values(), ids=lambda backend: backend.name)
 def test_every_option_has_a_form_in_text_and_a_variable_of_its_own(backend):
     forms = [option.form for option in backend.options.values()]
@@ -252,39 +272,76 @@ def test_what_is_possible_is_told_in_one_line():
     )
 
 
-@pytest.mark.parametrize(
-    "spec",
-    [
-        "",
-        "dalle",
-        "sdapi",
-        "sdapi=",
-        "openai",
-        "comfyui",
-        "comfyui=",
-        "sketch=1",
-        "sketch=",
-        "horde=",
-        "gemini=",
-        "json",
-        "ftp://h",
-    ],
-)
+@pytest.mark.parametrize("spec", ["", "dalle", "ftp://h", "crayons=http://h"])
 def test_anything_else_is_refused_with_a_list_of_what_is_possible(spec):
-    with pytest.raises(InvalidSetting, match="possible are: sketch, sdapi=URL, openai=URL, comfyui=URL"):
+    with pytest.raises(InvalidSetting, match="'; possible are: sketch, sdapi=URL, openai=URL, comfyui=URL"):
         generator_from(spec)
 
 
-def test_a_bad_address_is_refused():
-    with pytest.raises(InvalidSetting, match="not an http or https address"):
-        generator_from("sdapi=localhost:7860")
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        ("sdapi", "sdapi needs an address: sdapi=URL"),
+        ("OpenAI=", "openai needs an address: openai=URL"),
+        ("comfyui", "comfyui needs an address: comfyui=URL"),
+        ("json", "json needs a file: json=FILE"),
+        ("diffusers=", "diffusers needs a model: diffusers=MODEL"),
+        ("horde=", "horde needs an address behind the =: horde or horde=URL"),
+        ("sketch=1", "sketch takes nothing behind its name"),
+        ("sketch=", "sketch takes nothing behind its name"),
+    ],
+)
+def test_a_name_without_what_belongs_behind_it_is_told_what_that_is(spec, told):
+    with pytest.raises(InvalidSetting) as caught:
+        generator_from(spec)
+    assert str(caught.value) == told
+
+
+@pytest.mark.parametrize(
+    ("spec", "meant"),
+    [
+        ("skech", "sketch"),
+        ("openia", "openai=URL"),
+        ("openia=http://h", "openai=http://h"),
+        ("comfy=", "comfyui=URL"),
+        ("sdapi:http://me:secret@h", "sdapi=http://***@h"),
+        ("sdapi http://h", "sdapi=http://h"),
+        ("hord", "horde[=URL]"),
+    ],
+)
+def test_a_name_with_a_typing_error_is_recognised(spec, meant):
+    with pytest.raises(InvalidSetting) as caught:
+        generator_from(spec)
+    assert f"; did you mean {meant}? possible are: " in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["127.0.0.1:9477", "localhost:9477", "localhost/sd", "sd.example.org", "[::1]:7860", "h:80/a=b"],
+)
+def test_an_address_without_its_scheme_is_told_with_it(address):
+    with pytest.raises(InvalidSetting) as caught:
+        generator_from(address)
+    assert str(caught.value).endswith(f"; an address needs http:// before it: http://{address}")
+    with pytest.raises(InvalidSetting) as caught:
+        generator_from(f"openai={address}")
+    assert str(caught.value).endswith(f"; did you mean openai=http://{address}")
+
+
+def test_a_bad_address_is_refused_without_its_password():
+    with pytest.raises(InvalidSetting, match="not an http or https address") as caught:
+        generator_from("sdapi=me:secret@localhost:7860")
+    assert str(caught.value).endswith("did you mean sdapi=http://***@localhost:7860")
+    assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
     ("spec", "shown"),
     [
         ("openia=sk-secret", "no generator 'openia=…'; "),
-        ("sketch=sk-secret", "no generator 'sketch=…'; "),
+        ("sketch=sk-secret", "sketch takes nothing behind its name"),
+        ("openai=eyJhbGci.sk-secret.Sf1KxwRJ", "not an http or https address (it has no http:// before it)"),
         ("openai=sk-secret", "not an http or https address (it has no http:// before it)"),
         ("http//user:sk-secret@host", "no generator 'http//***@host'; "),
         ("http//user:sk-secret=@host", "no generator 'http//***@host'; "),
@@ -311,5 +368,7 @@ def test_an_option_that_the_generator_does_not_have_is_refused():
         InvalidSetting, match="sketch has no option 'model'; it has: width, height, steps, step_ms"
     ):
         generator_from("sketch", model="x")
+    with pytest.raises(InvalidSetting, match=r"no option 'stepz'; did you mean 'steps'\? it has: width"):
+        generator_from("sketch", stepz=3)
     with pytest.raises(InvalidSetting, match="no option 'base_url'"):
         generator_from("sdapi=http://h", base_url="http://other")

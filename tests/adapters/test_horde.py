@@ -413,7 +413,7 @@ async def test_a_refusal_is_called_by_the_hordes_own_code(answer, kind, web, ser
     with pytest.raises(BackendError) as caught:
         await painted(web, request_for(), progress)
     assert type(caught.value) is kind
-    assert str(caught.value).startswith(f"{web.url}{API}async answered {answer.status_code}: ")
+    assert str(caught.value).startswith(f"{web.url}{API}async answered {answer.status_code}")
     assert paths(web, "DELETE") == []
 
 

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from limner.adapters.http import HttpClient
+from limner.adapters.http import HttpClient, took_the_connection
 from limner.errors import (
     AnswerTooLarge,
     AuthFailed,
@@ -21,6 +21,7 @@ from limner.errors import (
     InvalidSetting,
     RateLimited,
     Unavailable,
+    WrongAddress,
 )
 from tests.adapters.servers.local import RawServer, Received, Wire, chunk, happened, head
 
@@ -205,9 +206,59 @@ async def test_json_that_is_broken_or_hostile_is_an_error_of_the_backend(web, bo
         await get(web.url)
 
 
+async def test_only_of_what_is_asked_for_a_page_is_a_wrong_address(web):
+    web.answer("/x", Response("<!doctype html><title>Please wait</title>", media_type="text/html"))
+    client = HttpClient(web.url)
+    with pytest.raises(WrongAddress):
+        await client.post_json("x", {})
+    with pytest.raises(BackendError) as caught:
+        await client.get_json("x")
+    await client.aclose()
+    assert type(caught.value) is BackendError
+
+
+async def test_a_path_that_is_not_there_is_a_wrong_address_but_for_files(web):
+    client = HttpClient(web.url)
+    with pytest.raises(WrongAddress):
+        await client.post_json("x", {})
+    with pytest.raises(BadRequest) as caught:
+        await client.get_bytes("x.png")
+    await client.aclose()
+    assert type(caught.value) is BadRequest
+
+
+async def test_a_server_that_wants_a_key_is_told_where_it_is_taken_from_if_none_was_sent(web):
+    web.answer_json("/x", {"detail": "Who are you?"}, 401)
+    for auth, told in ((None, r"Who are you\? \(set KEY\)$"), (("me", "secret"), r"Who are you\?$")):
+        client = HttpClient(web.url, auth=auth, without_key="set KEY")
+        with pytest.raises(AuthFailed) as caught:
+            await client.post_json("x", {})
+        await client.aclose()
+        assert re.search(told, str(caught.value))
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "70000", "99999", "-1"])
+async def test_a_port_that_there_is_not_is_refused_at_once_and_fetched_from_by_nobody(port, web):
+    with pytest.raises(InvalidSetting, match=r"port|usable address"):
+        HttpClient(f"http://127.0.0.1:{port}")
+    client = HttpClient(web.url)
+    with pytest.raises(BackendError, match=r"will not fetch|cannot use the address"):
+        await client.get_bytes(f"http://127.0.0.1:{port}/x.png")
+    await client.aclose()
+
+
+async def test_a_connection_that_is_cut_was_taken():
+    with RawServer(lambda wire: wire.reset()) as server, pytest.raises(Unavailable) as caught:
+        await get(server.url)
+    assert took_the_connection(caught.value)
+    with pytest.raises(Unavailable) as refused:
+        await get("http://127.0.0.1:9")
+    assert not took_the_connection(refused.value)
+
+
 async def test_a_refusal_keeps_the_servers_words_and_its_pause(web):
     web.answer_json("/x", {"error": {"message": "Slow down."}}, 429, {"Retry-After": "7"})
-    with pytest.raises(RateLimited, match=r"answered 429: Slow down\.") as caught:
+    with pytest.raises(RateLimited, match=r"answered 429 and asks for a pause of 7 s: Slow down\.") as caught:
         await get(web.url)
     assert caught.value.retry_after_ms == 7000
 
@@ -353,9 +404,9 @@ async def test_a_user_and_password_in_the_address_are_used(web):
 
 
 async def test_a_post_that_is_redirected_is_refused_with_the_new_address(web):
-    web.answer("/x", RedirectResponse("https://elsewhere/x"))
+    web.answer("/x", RedirectResponse("https://elsewhere/sd/x"))
     client = HttpClient(web.url)
-    with pytest.raises(BadRequest, match=r"has moved \(307\); use https://elsewhere/x"):
+    with pytest.raises(WrongAddress, match=r"has moved \(307\); use https://elsewhere/sd/"):
         await client.post_json("x", {})
     await client.aclose()
 

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+import ssl
 from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limner.adapters.http_errors import error_from_answer, retry_after_ms, words_from_body
+from limner.adapters.http_errors import (
+    error_from_answer,
+    error_from_broken_json,
+    reason_of,
+    retry_after_ms,
+    words_from_body,
+)
 from limner.errors import (
     AuthFailed,
     BackendError,
@@ -20,6 +27,7 @@ from limner.errors import (
     QueueFull,
     RateLimited,
     Unavailable,
+    WrongAddress,
 )
 
 NOW = datetime(2031, 5, 4, 12, 0, 0, tzinfo=UTC)
@@ -307,3 +315,93 @@ def test_the_words_of_koboldcpp_are_found_in_its_detail():
     error = error_from_answer("here", 503, {}, body, NOW)
     assert type(error) is Unavailable
     assert str(error) == "here answered 503: Server is busy; please try again later."
+
+
+BASE = "http://host/sd/"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (404, b"", WrongAddress),
+        (404, b'{"detail": "Not Found"}', WrongAddress),
+        (404, b"404 page not found\n", WrongAddress),
+        (404, b"<!doctype html><title>Not here</title>", WrongAddress),
+        (405, b'{"detail": "Method Not Allowed"}', WrongAddress),
+        (404, b'{"detail": "Sampler not found"}', BadRequest),
+        (404, b'{"error": {"message": "Not found", "code": "model_not_found"}}', BadRequest),
+        (400, b"", BadRequest),
+    ],
+)
+def test_a_path_that_is_not_there_is_told_from_a_thing_that_is_not(status, body, kind):
+    assert type(error_from_answer(f"{BASE}api/paint", status, {}, body, NOW, base=BASE)) is kind
+    # Of a file nobody has set the address.
+    assert type(error_from_answer(f"{BASE}api/paint", status, {}, body, NOW)) is BadRequest
+
+
+@pytest.mark.parametrize(
+    ("location", "told"),
+    [
+        ("https://host/sd/api/paint", "https://host/sd/"),
+        ("/new/api/paint", "http://host/new/"),
+        ("https://elsewhere/login", "https://elsewhere/login"),
+    ],
+)
+def test_an_api_that_has_moved_is_told_by_the_address_to_set(location, told):
+    error = error_from_answer(f"{BASE}api/paint", 301, {"location": location}, b"", NOW, base=BASE)
+    assert type(error) is WrongAddress
+    assert str(error) == f"http://host/sd/api/paint has moved (301); use {told}"
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        (429, "here answered 429 and asks for a pause of 1.5 s: No."),
+        (503, "here answered 503 and asks for a pause of 1.5 s: No."),
+        (402, "here answered 402: No."),
+    ],
+)
+def test_a_pause_that_helps_is_told(status, told):
+    error = error_from_answer("here", status, {"retry-after": "1.5"}, b'{"message": "No."}', NOW)
+    assert str(error) == told
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b'{"images": ["abc', 'it is JSON that is cut short: {"images": ["abc'),
+        (b'{"images": [1, 2', 'it is JSON that is cut short: {"images": [1, 2'),
+        (b'{"images": nothing}', 'it is JSON that is broken: {"images": nothing}'),
+        (b"", "it is empty"),
+        (b"hello", "it is text: hello"),
+    ],
+)
+def test_json_that_cannot_be_read_is_told_as_what_it_is(body, told):
+    with pytest.raises(ValueError) as fault:
+        json.loads(body)
+    error = error_from_broken_json("here", body, fault.value)
+    assert type(error) is BackendError
+    assert str(error) == f"here answered without usable JSON: {told}"
+
+
+def test_a_page_where_json_was_asked_for_is_a_wrong_address():
+    error = error_from_broken_json("here", b"<!doctype html><p>Welcome", ValueError())
+    assert (type(error), error.status) == (WrongAddress, 200)
+
+
+def tls_error(kind: type[ssl.SSLError], reason: str) -> ssl.SSLError:
+    error = kind(1, f"[SSL: {reason}] …")
+    error.reason = reason
+    return error
+
+
+def test_what_goes_wrong_with_tls_is_not_told_by_its_number():
+    plain = tls_error(ssl.SSLError, "WRONG_VERSION_NUMBER")
+    assert reason_of(plain) == "it does not speak TLS; try http:// instead of https://"
+    assert reason_of(tls_error(ssl.SSLError, "NO_CIPHERS_AVAILABLE")) == "TLS failed (no ciphers available)"
+    certificate = tls_error(ssl.SSLCertVerificationError, "CERTIFICATE_VERIFY_FAILED")
+    assert isinstance(certificate, ssl.SSLCertVerificationError)
+    certificate.verify_message = "self-signed certificate"
+    assert reason_of(certificate) == (
+        "certificate not accepted (self-signed certificate; SSL_CERT_FILE can name a file with it)"
+    )

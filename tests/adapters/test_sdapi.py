@@ -338,6 +338,21 @@ async def test_a_server_without_the_interface_gets_a_hint(web, request_for, prog
     await generator.aclose()
 
 
+async def test_a_server_that_hangs_does_not_hold_up_a_cancellation(web, request_for, progress, monkeypatch):
+    monkeypatch.setattr("limner.adapters.sdapi._STOP_TIME_S", 0.01)
+    for path in ("/sdapi/v1/txt2img", "/internal/progress"):
+        web.hold(path)
+    generator = SdapiGenerator(web.url, poll_interval_ms=3_600_000)
+    async with anyio.create_task_group() as group:
+        group.start_soon(generator.generate, request_for(), progress)
+        await happened(web.arrived)
+        began = anyio.current_time()
+        group.cancel_scope.cancel()
+    assert anyio.current_time() - began < PATIENCE_S / 2, "it waited for the server"
+    web.released.set()
+    await generator.aclose()
+
+
 async def test_a_model_that_is_not_found_gets_no_such_hint(web, request_for, progress):
     web.answer_json("/sdapi/v1/txt2img", {"detail": "Sampler not found"}, 404)
     generator = SdapiGenerator(web.url)
@@ -347,7 +362,9 @@ async def test_a_model_that_is_not_found_gets_no_such_hint(web, request_for, pro
     assert str(caught.value).endswith("Sampler not found")
 
 
-@pytest.mark.parametrize("setting", [{"steps": 0}, {"width": 0}, {"height": -1}, {"poll_interval_ms": -1}])
+@pytest.mark.parametrize(
+    "setting", [{"steps": 0}, {"width": 0}, {"height": -1}, {"width": 99_999_999}, {"poll_interval_ms": -1}]
+)
 def test_a_setting_that_cannot_be_meant_is_refused(setting):
     with pytest.raises(InvalidSetting, match=next(iter(setting))):
         SdapiGenerator("http://127.0.0.1:7860", **setting)

@@ -108,6 +108,30 @@ def test_an_image_that_comes_in_the_end_forgets_the_failures_before_it():
 # --- the time limit
 
 
+def test_a_pause_that_does_not_fit_into_the_limit_is_told_as_the_reason():
+    story = streaming("a")
+    long = Problem("rate_limited", "slow down", 3_600_000)
+    story.at(100, started("a"), failed("a", long))
+    assert story.states() == {"a": "failed"}
+    assert story.prompt("a").problem == Problem(
+        "rate_limited", "slow down; a pause of 3600 s would pass the time limit of 120 s", 3_600_000
+    )
+
+
+@pytest.mark.parametrize(
+    ("problem", "settings"),
+    [
+        (Problem("rate_limited", "slow down", 3_600_000), SessionSettings(max_attempts=1)),
+        (Problem("auth", "no", 3_600_000), SessionSettings()),
+        (PASSING, SessionSettings(image_timeout_ms=1_000)),
+    ],
+)
+def test_where_the_pause_is_not_the_reason_nothing_is_said_of_it(problem, settings):
+    story = streaming("a", settings=settings)
+    story.at(100, started("a"), failed("a", problem))
+    assert (story.states(), story.prompt("a").problem) == ({"a": "failed"}, problem)
+
+
 def test_an_image_fails_alone_120_seconds_after_its_start():
     story = streaming("a", "b")
     story.at(1_000, started("a"))

@@ -21,7 +21,17 @@ def test_failures_of_the_moment_are_worth_another_attempt(kind: str):
 
 @pytest.mark.parametrize(
     "kind",
-    ["no_balance", "moderated", "bad_request", "auth", "no_image", "not_an_image", "answer_too_large", "?"],
+    [
+        "no_balance",
+        "moderated",
+        "bad_request",
+        "wrong_address",
+        "auth",
+        "no_image",
+        "not_an_image",
+        "answer_too_large",
+        "?",
+    ],
 )
 def test_failures_that_will_come_again_are_not(kind: str):
     assert not is_retryable(kind)

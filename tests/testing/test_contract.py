@@ -119,14 +119,73 @@ def test_every_test_of_the_contract_finds_a_fault():
     assert {test for test, _ in FAULTS} == tests
 
 
-async def test_a_generator_that_lacks_a_method_is_named_as_such(png):
-    class WithoutAnEnd:
-        capabilities = Faultless.capabilities
-        generate = Faultless.generate
+@pytest.mark.parametrize(
+    "test", sorted({test for test, _ in FAULTS} - {REFUSED, SECRET, DRIPS, BROKEN, PAGE})
+)
+async def test_what_a_generator_lacks_is_named_at_once_by_each_test(test, png):
+    class Bare:
+        def __init__(self, service: Service) -> None:
+            """As the others are made."""
 
-    case = replace(case_of(Faultless, png), working=WithoutAnEnd)  # type: ignore[arg-type]  # the fault
-    with pytest.raises(AssertionError, match="lacks something"):
-        await held("test_it_is_a_generator_and_returns_an_image_file", case)
+        async def generate(self, request, report):
+            return png
+
+    with pytest.raises(AssertionError) as caught:
+        await held(test, case_of(Bare, png))  # type: ignore[arg-type]  # the fault
+    assert str(caught.value).startswith(
+        "Bare is no generator, it lacks capabilities, a Capabilities(…); async def aclose()"
+    )
+
+
+@pytest.mark.parametrize(
+    ("test", "painter", "told"),
+    [
+        (ORDER, painters.GoesBack, "its progress goes back: ["),
+        (ORDER, painters.CountsInPercent, "its progress is not from 0 to 1: ["),
+        (CLAIMS, painters.ReportsNoPreview, "its capabilities say preview=True, and it reported 0 previews"),
+        (CLAIMS, painters.ReportsNoJob, "its capabilities say resume=True, and it reported 0 ids of jobs"),
+        (THREAD, painters.ReportsFromAThread, "it reports from another thread"),
+        (
+            STOPPED,
+            painters.ClaimsNotToStop,
+            "its capabilities say cancel=False, and SlowWork has a `stopped`",
+        ),
+        (REFUSED, painters.RaisesATraceback, "it says more than one line: "),
+        (BROKEN, painters.MendsWhatIsBroken, "it returned an image where the service had sent a broken one"),
+    ],
+)
+async def test_a_fault_is_told_in_a_sentence(test, painter, told, png):
+    with pytest.raises((AssertionError, pytest.fail.Exception)) as caught:
+        await held(test, case_of(painter, png))
+    assert str(caught.value).startswith(told)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"slow": None}, "GeneratorCase.slow must be a function, which returns a SlowWork: "),
+        ({"working": 7}, "GeneratorCase.working must be a function, "),
+        ({"drip_fed": b"x"}, "GeneratorCase.drip_fed must be a function, or None; not b'x'"),
+    ],
+)
+def test_a_situation_that_is_none_is_refused_when_the_case_is_made(wrong, told, png):
+    with pytest.raises(TypeError) as caught:
+        replace(case_of(Faultless, png), **wrong)
+    assert str(caught.value).startswith(told)
+
+
+@pytest.mark.parametrize("begun", [None, anyio.Event])
+async def test_an_event_that_no_thread_can_wait_for_is_refused(begun, png):
+    work = case_of(Faultless, png).slow()
+    with pytest.raises(TypeError, match=r"SlowWork\.begun must be a threading\.Event, which is set once"):
+        replace(work, begun=begun and begun())
+
+
+async def test_slow_work_that_is_none_is_told(png):
+    nothing: dict[str, Any] = {"slow": lambda: None}
+    case = replace(case_of(Faultless, png), **nothing)
+    with pytest.raises(AssertionError, match=r"slow\(\) of the case returned None instead of a SlowWork"):
+        await held(SLOW, case)
 
 
 async def test_a_body_whose_first_piece_is_taken_for_all_of_it_is_found(png):

@@ -10,7 +10,8 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from limner.workflows.host import call_host
+from limner.errors import Moderated
+from limner.workflows.host import alone, call_host
 from limner.workflows.logs import LONGEST_ERROR, brief, log
 from limner.workflows.ports import GenerationRequest, ProgressCallback
 from tests.studio import Studio, tag
@@ -33,6 +34,40 @@ async def test_a_call_gives_what_it_gives_and_raises_what_it_raises():
         await call_host(fails())
     with pytest.raises(TimeoutError, match="my own"):
         await call_host(runs_out_of_time(), 1_000)
+
+
+async def fails_in_a_task_group(*errors: Exception) -> None:
+    async def fail(error: Exception) -> None:
+        raise error
+
+    async with anyio.create_task_group() as group:
+        for error in errors:
+            group.start_soon(fail, error)
+
+
+@pytest.mark.anyio
+async def test_an_error_that_is_alone_in_a_group_is_told_as_it_is():
+    with pytest.raises(Moderated, match="no cats") as caught:
+        await call_host(fails_in_a_task_group(Moderated("no cats")))
+    assert caught.value.__context__ is None
+    with pytest.raises(ExceptionGroup):
+        await call_host(fails_in_a_task_group(ValueError(), KeyError()))
+    nested = ExceptionGroup("outer", [ExceptionGroup("inner", [KeyError(3)])])
+    assert isinstance(alone(nested), KeyError)
+
+
+class GroupingPainter(FakePainter):
+    async def generate(self, request: GenerationRequest, report: ProgressCallback) -> bytes:
+        await fails_in_a_task_group(Moderated("no cats"))
+        return b""
+
+
+@pytest.mark.anyio
+async def test_a_painter_that_works_in_a_task_group_keeps_the_kinds_of_its_errors():
+    async with Studio(painter=GroupingPainter()) as studio:
+        result = await studio.illustrate("m", tag("a cat"))
+        [failed] = result.failed
+        assert (failed.problem.kind, failed.problem.message) == ("moderated", "no cats")
 
 
 @pytest.mark.anyio

@@ -1,4 +1,4 @@
-"""What a prompt asks for itself: understood where the host allows it, and left in the text where not."""
+"""What a prompt asks for itself: understood where the host allows it, and only there."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import replace
 
 import pytest
+from structlog.testing import capture_logs
 
 from limner.adapters.limner import Limner
 from limner.errors import InvalidSetting, Refused
@@ -45,11 +46,47 @@ def test_other_dashes_are_the_prompts_own(prompt: str):
     assert asked(prompt) == (prompt, PromptSettings())
 
 
-def test_what_is_not_allowed_is_left_in_the_text():
+def test_where_nothing_is_allowed_all_is_left_in_the_text():
     prompt = "a fox --width 4000 --steps 20"
     assert asked(prompt, ()) == (prompt, PromptSettings())
-    only_steps: tuple[Override] = ("steps",)
-    assert asked(prompt, only_steps) == ("a fox --width 4000", PromptSettings(steps=20))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "--width 128 --height 96",
+        "--height 96 --width 128",
+        "--height=tall --width=128",
+        "--width 128 --stepz 20",
+        "--stepz 20 --width 128",
+        "--ar=16:9 --tiled --v 6 --width 128",
+        "--Width 128 --HEIGHT 96",
+        "--height 96",
+    ],
+)
+def test_what_is_not_allowed_or_unknown_is_taken_out_and_ignored_in_any_order(settings: str):
+    only: tuple[Override] = ("width",)
+    width = 128 if "128" in settings else None
+    assert asked(f"a fox {settings}", only) == ("a fox", PromptSettings(width=width))
+
+
+def test_a_setting_ends_where_one_with_a_typing_error_begins():
+    assert asked("a fox --negative blurry --stepz 20") == ("a fox", PromptSettings(negative_prompt="blurry"))
+
+
+def test_dashes_in_the_prompt_itself_end_it_only_right_before_its_settings():
+    assert asked("a man --tired and old --width 128") == (
+        "a man --tired and old",
+        PromptSettings(width=128),
+    )
+
+
+def test_what_is_ignored_is_told_in_the_log():
+    with capture_logs() as logs:
+        asked("a fox --width 128 --height 96 --stepz 20", ["width"])
+    assert [(line["event"], line["ignored"]) for line in logs] == [
+        ("prompt_settings_ignored", "--height, --stepz")
+    ]
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,8 @@ async def test_a_refusal_that_will_be_repeated_is_not_asked_for_again(error: typ
 
 
 @pytest.mark.parametrize(
-    "error", [ZeroDivisionError(), KeyError("x"), OSError("reset"), ExceptionGroup("g", [OSError()])]
+    "error",
+    [ZeroDivisionError(), KeyError("x"), OSError("reset"), ExceptionGroup("g", [OSError(), OSError()])],
 )
 async def test_a_painter_that_raises_anything_is_tried_again_and_then_fails_alone(error: Exception):
     async with Studio() as studio:

@@ -8,6 +8,7 @@ from typing import Generic, Self, TypeVar
 from limner.errors import InvalidSetting
 from limner.text import HTML, MARKDOWN, Profile
 from limner.workflows.overrides import Override, PromptOverrides
+from limner.workflows.ports import Capabilities
 from limner.workflows.steps import CommonTags, ImageStep, PromptStep, Steps
 
 T = TypeVar("T")
@@ -23,6 +24,19 @@ def check_port(name: str, given: object, *methods: str) -> None:
             "it is a class; pass an object of it" if isinstance(given, type) else f"it has no {missing[0]}()"
         )
         raise InvalidSetting(f"{name}={given!r:.60} cannot be used: {lacks} (see limner.workflows.ports)")
+
+
+def lacks_of(generator: object) -> list[str]:
+    """What this object lacks, or has of another kind, to be a `limner.workflows.ports.Generator`."""
+    lacks = []
+    if not isinstance(getattr(generator, "capabilities", None), Capabilities):
+        lacks.append("capabilities, a Capabilities(…)")
+    lacks += [
+        f"async def {name}({parameters})"
+        for name, parameters in (("generate", "request, report"), ("aclose", ""))
+        if not callable(getattr(generator, name, None))
+    ]
+    return lacks
 
 
 def check_text(name: str, given: object) -> None:

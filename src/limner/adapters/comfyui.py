@@ -42,7 +42,7 @@ DEFAULT_SIZE_PX = 1024
 _MAX_MESSAGE_BYTES = 48 * MIB
 _CONNECTING_TIME_S = 5
 # How long a cancelled call may take to hear what became of its request, and then again to tell the server.
-_CANCEL_TIME_S = 3
+_CANCEL_TIME_S = 2
 # While the websocket is there it tells of the end at once; a look that rarely only makes up for what it lost.
 _RARELY = 5
 # A job that is moving from the queue to the history may be seen in neither, once.
@@ -125,7 +125,12 @@ class ComfyUIGenerator:
         key = (api_key or "").strip()
         bearer = {"authorization": f"Bearer {key}"} if key else {}
         self._client = HttpClient(
-            base_url, headers={**(headers or {}), **bearer}, timeout_ms=request_timeout_ms
+            base_url,
+            headers={**(headers or {}), **bearer},
+            timeout_ms=request_timeout_ms,
+            without_key=""
+            if key or headers
+            else "no key was sent: api_key or headers, or LIMNER_COMFYUI_KEY",
         )
         self._poll_interval_s = poll_interval_ms / 1000
 

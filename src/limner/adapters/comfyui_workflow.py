@@ -14,6 +14,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,9 @@ from limner.errors import InvalidSetting
 LARGEST_WORKFLOW = 16 * 1024 * 1024
 """Bytes. Real ones have some ten thousand."""
 
-_PLACE = re.compile("%(prompt|negative_prompt|negative|seed|width|height)%")
+_PLACES = ("prompt", "negative_prompt", "negative", "seed", "width", "height")
+_PLACE = re.compile(f"%({'|'.join(_PLACES)})%")
+_LIKE_A_PLACE = re.compile(r"%([A-Za-z_]{3,20})%")
 _NOT_OURS = "filename_prefix"
 _API_FORMAT = (
     "export it with File > Export Workflow (API); in older versions Workflow > Export (API), or Save (API "
@@ -38,23 +41,24 @@ _USUAL_INPUTS = {
 }
 _SHOWN_CANDIDATES = 3
 _DEEPEST = 50
+# How like a place a word between percent signs is that can only be one with a typing error.
+_LIKE = 0.8
 
 
 class WorkflowTemplate:
-    """A workflow with places. `classes` are the nodes' ids and classes, in the workflow's order."""
+    """A workflow with places. `classes` are the nodes' ids and classes, in the workflow's order.
+
+    Raises `InvalidSetting` for a place with a typing error, which ComfyUI would take for a text.
+    """
 
     def __init__(self, graph: Mapping[str, Any], name: str) -> None:
         self._graph = graph
         self._name = name
         self.classes: dict[str, str] = {id_: str(node["class_type"]) for id_, node in graph.items()}
         self.places = frozenset(
-            _canonical(found[1])
-            for node in graph.values()
-            for key, value in node["inputs"].items()
-            if key != _NOT_OURS
-            for text in _texts(value)
-            for found in _PLACE.finditer(text)
+            _canonical(found[1]) for _, text in self._written() for found in _PLACE.finditer(text)
         )
+        self._refuse_typing_errors()
 
     def require(self, place: str, why: str) -> None:
         """Raise `InvalidSetting`, with what to write where, unless the workflow has this place."""
@@ -85,20 +89,41 @@ class WorkflowTemplate:
             for id_, node in self._graph.items()
         }
 
+    def _written(self) -> Iterator[tuple[str, str]]:
+        """Every text that may hold a place, with the input where it stands."""
+        for id_, node in self._graph.items():
+            for key, value in node["inputs"].items():
+                if key != _NOT_OURS:
+                    for text in _texts(value):
+                        yield _input(id_, node, key), text
+
+    def _refuse_typing_errors(self) -> None:
+        for where, text in self._written():
+            for found in _LIKE_A_PLACE.finditer(text):
+                near = get_close_matches(found[1].casefold(), _PLACES, 1, cutoff=_LIKE)
+                if near and found[1] not in _PLACES:
+                    raise InvalidSetting(
+                        f'{self._name} has "{found[0]}" in {where}, which is no place: write "%{near[0]}%"'
+                    )
+
     def _candidates(self, place: str) -> str:
-        """The inputs where such a value stands now, most likely."""
+        """The inputs where such a value stands now, most likely; not those that are another place already."""
         usual = _USUAL_INPUTS[place]
         found = [
-            f"node {id_} ({node['class_type']}), input {key!r}"
+            _input(id_, node, key)
             for id_, node in self._graph.items()
             for key, value in node["inputs"].items()
             # A list is a link to another node's output: that node's input would be the place.
-            if key in usual and not isinstance(value, list)
+            if key in usual and not isinstance(value, list) and not _PLACE.search(str(value))
         ]
         if not found:
             return "the input that takes it"
         more = f" (and {len(found) - _SHOWN_CANDIDATES} more)" if len(found) > _SHOWN_CANDIDATES else ""
         return " or ".join(found[:_SHOWN_CANDIDATES]) + more
+
+
+def _input(id_: str, node: Mapping[str, Any], key: str) -> str:
+    return f"node {id_} ({node['class_type']}), input {key!r}"
 
 
 def load_workflow(source: str | os.PathLike[str] | Mapping[str, Any]) -> WorkflowTemplate:

@@ -77,7 +77,9 @@ class DiffusersGenerator:
             if not pipeline.strip():
                 raise InvalidSetting("diffusers needs a model, for example stabilityai/sdxl-turbo")
             if find_spec("diffusers") is None or find_spec("torch") is None:
-                raise InvalidSetting("diffusers is not installed: pip install 'limner[diffusers]'")
+                raise InvalidSetting(
+                    "diffusers is not installed; it is an extra: pip install '/path/to/limner[diffusers]'"
+                )
         elif not callable(pipeline):
             raise InvalidSetting(f"pipeline must be a model's name or a pipeline, not {pipeline!r:.60}")
         elif device is not None or dtype is not None:

@@ -13,12 +13,13 @@ from limner.adapters.diffusers import DiffusersGenerator
 from limner.adapters.gemini import GeminiGenerator
 from limner.adapters.horde import HordeGenerator
 from limner.adapters.openai_images import OpenAIImagesGenerator
-from limner.adapters.options import REQUIRED, Option, options_of
+from limner.adapters.options import REQUIRED, Option, closest, options_of
 from limner.adapters.pollinations import PollinationsGenerator
 from limner.adapters.redaction import shown_address
 from limner.adapters.sdapi import SdapiGenerator
 from limner.adapters.sketch import SketchGenerator
 from limner.errors import InvalidSetting
+from limner.workflows.logs import log
 from limner.workflows.ports import Generator
 
 DEFAULT_IMAGE_MODEL = "gpt-image-1"
@@ -27,6 +28,16 @@ _NAME = re.compile(r"[\w .-]*")
 _OPENAI_KEYS = ("LIMNER_OPENAI_KEY", "OPENAI_API_KEY")
 # The parameters that take what stands behind the "=".
 _BEHIND_THE_NAME = ("base_url", "file", "pipeline")
+# What stands behind a name, in words.
+_WANTED = {"URL": "an address", "FILE": "a file", "MODEL": "a model"}
+# A host as people copy it from a server's own output. Neither a port nor a top-level domain: may be a key.
+_BARE_ADDRESS = re.compile(
+    r"""(?:[^\s/@]{0,200}@)?
+    (?: [\w.-]{1,100}:\d{1,5} | \[[0-9a-f:]{2,45}\](?::\d{1,5})?
+      | (?:[\w-]{1,60}\.){1,9}(?:[a-z]{2,8}|\d{1,3}) | localhost )
+    (?:/\S{0,200})?""",
+    re.VERBOSE | re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +78,13 @@ class Backend:
         """The generator, with what is not given taken from the environment. Raises `InvalidSetting`."""
         known = self.options
         if unknown := [name for name in given if name not in known]:
+            meant = closest(unknown[0], known)
             raise InvalidSetting(
-                f"the generator {self.name} has no option {unknown[0]!r}; it has: {', '.join(known)}"
+                f"the generator {self.name} has no option {unknown[0]!r}; "
+                f"{meant and f'did you mean {meant!r}? '}it has: {', '.join(known)}"
             )
-        settings = {**self.defaults, **self._from_environment(known), **given}
+        self._warn_of_unknown_variables(known)
+        settings = {**self.defaults, **self._from_environment(known, given), **given}
         for name, option in known.items():
             if option.default is REQUIRED and name not in settings:
                 raise InvalidSetting(
@@ -79,9 +93,28 @@ class Backend:
                 )
         return self.make(*behind, **settings)
 
-    def _from_environment(self, known: Mapping[str, Option]) -> dict[str, Any]:
+    def missing(self) -> str:
+        """What to say where the name stands without what belongs behind it, or with what does not."""
+        if not self.behind:
+            return f"{self.name} takes nothing behind its name"
+        what = self.behind.strip("[]=")
+        if self.behind.startswith("["):
+            return f"{self.name} needs {_WANTED[what]} behind the =: {self.name} or {self.name}={what}"
+        return f"{self.name} needs {_WANTED[what]}: {self.name}={what}"
+
+    def _warn_of_unknown_variables(self, known: Mapping[str, Option]) -> None:
+        """Nobody else would tell of a variable with a typing error: it changes nothing."""
+        variables = {*self.keys, *(self.variable_of(name) for name in known)}
+        for variable in sorted(os.environ):
+            if variable.startswith(f"LIMNER_{self.name.upper()}_") and variable not in variables:
+                log.warning("unknown_variable", variable=variable, closest=closest(variable, variables))
+
+    def _from_environment(self, known: Mapping[str, Option], given: Mapping[str, Any]) -> dict[str, Any]:
+        """What is not `given`. A variable that is not used may hold anything."""
         found: dict[str, Any] = {}
         for name, option in known.items():
+            if name in given:
+                continue
             if name == "api_key":
                 value: Any = _first_set(self.keys)
             else:
@@ -185,16 +218,40 @@ def generator_from(spec: str, **options: Any) -> Generator:
 
 def backend_of(spec: str) -> tuple[Backend, tuple[str, ...]]:
     """The kind of generator that `spec` names, and what stands behind the name. Raises `InvalidSetting`."""
-    name, mark, behind = spec.strip().partition("=")
+    spec = spec.strip()
+    name, mark, behind = spec.partition("=")
     backend = BACKENDS.get(name.casefold())
     if backend is not None and backend.takes(mark, behind):
+        if "URL" in backend.behind and _BARE_ADDRESS.fullmatch(behind.strip()):
+            shown = shown_address(behind)
+            raise InvalidSetting(
+                f"not an http or https address: {shown!r}; did you mean {backend.name}=http://{shown}"
+            )
         return backend, (behind,) if mark else ()
     # Not by the part before "=": an address may have one in its query.
-    if spec.strip().casefold().startswith(("http://", "https://")):
-        return BACKENDS["sdapi"], (spec.strip(),)
+    if spec.casefold().startswith(("http://", "https://")):
+        return BACKENDS["sdapi"], (spec,)
+    if backend is not None:
+        raise InvalidSetting(backend.missing())
     # What stands behind a name may be a key.
     told = f"{name}=…" if mark and _NAME.fullmatch(name) else shown_address(spec)
-    raise InvalidSetting(f"no generator {told[:100]!r}; possible are: {POSSIBLE}")
+    raise InvalidSetting(f"no generator {told[:100]!r}; {_meant_by(spec)}")
+
+
+def _meant_by(spec: str) -> str:
+    """What whoever wrote this may have meant."""
+    if _BARE_ADDRESS.fullmatch(spec):
+        return f"an address needs http:// before it: http://{shown_address(spec)}"
+    # Also "sdapi:http://…" and "sdapi http://…".
+    name = re.split(r"[=:\s]", spec, maxsplit=1)[0]
+    behind = spec[len(name) :].lstrip("=: ")
+    near = closest(name.casefold(), BACKENDS)
+    possible = f"possible are: {POSSIBLE}"
+    if not near:
+        return possible
+    is_address = behind.casefold().startswith(("http://", "https://")) and "URL" in BACKENDS[near].behind
+    meant = f"={shown_address(behind)}" if is_address else BACKENDS[near].behind
+    return f"did you mean {near}{meant}? {possible}"
 
 
 def openai_key_from_environment() -> str | None:

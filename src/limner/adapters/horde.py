@@ -44,7 +44,7 @@ _API = re.compile(r"/api(?:/v2)?/?$")
 _READ_TIMEOUT_MS = 30_000
 _REQUEST_TIMEOUT_MS = 120_000
 # How long a cancelled call may take to learn its job's id, and then again to tell the server.
-_CANCEL_TIME_S = 3
+_CANCEL_TIME_S = 2
 # A 429, a server that is not there for a moment, a 500: the job does not know of it.
 _PASSING = frozenset({RateLimited, Unavailable, BackendError})
 # Looks that fail one after the other before the job is given up; the pauses between them double.

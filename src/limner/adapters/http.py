@@ -7,26 +7,34 @@ what is said over them is `limner.adapters.websocket`'s.)
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
-import anyio
 import httpcore
 import httpx
 
+from limner.adapters.http_answer import Answer
 from limner.adapters.http_errors import error_from_answer, reason_of
-from limner.adapters.http_parts import Fetched, checked_headers, parse_json
+from limner.adapters.http_parts import (
+    Fetched,
+    InOnePiece,
+    address_fault,
+    basic_authorization,
+    checked_headers,
+    pages_pass,
+    parse_json,
+    time_limit,
+)
 from limner.adapters.redaction import Secrets, shown_address
 from limner.adapters.websocket import WebSocket, is_accepted, upgrade_headers
-from limner.errors import AnswerTooLarge, BackendError, InvalidSetting, Unavailable
+from limner.errors import AuthFailed, BackendError, InvalidSetting, Unavailable
 
 MIB = 1024 * 1024
 # An image of 32 MiB in base64, and the JSON around it.
 MAX_ANSWER_BYTES = 48 * MIB
 _MAX_ERROR_BYTES = 64 * 1024
-_CLOSING_TIME_S = 2
-_WAIT_FOR_WORDS_S = 10
 
 # A proxy from the environment is meant for the world outside, not for a server on this machine.
 _DIRECT: Mapping[str, None] = {"all://127.0.0.1": None, "all://localhost": None, "all://[::1]": None}
@@ -41,7 +49,8 @@ class HttpClient:
     `connect_timeout_ms` the making of a connection, `read_timeout_ms` the wait for the next bytes,
     `timeout_ms` one whole request from the first byte sent to the last one read (None: no bound); a stream
     of events has no such bound. A call that is `unbounded` has neither of the latter two: it is the one that
-    paints, and how long an image may take is the session's business.
+    paints, and how long an image may take is the session's business. `without_key` is what to say where the
+    server wants a key, a user or a password and none is sent.
 
     Every method raises a `limner.errors.BackendError`: `Unavailable` where the server cannot be reached
     or the connection breaks, `AnswerTooLarge`, or what the answer's status says (see `http_errors`).
@@ -58,6 +67,7 @@ class HttpClient:
         connect_timeout_ms: int = 10_000,
         read_timeout_ms: int | None = 300_000,
         timeout_ms: int | None = 600_000,
+        without_key: str = "",
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         sent = checked_headers(headers or {})
@@ -74,6 +84,7 @@ class HttpClient:
         self._auth = httpx.BasicAuth(*auth) if auth else None
         self._max_bytes = max_bytes
         self._timeout_ms = timeout_ms
+        self._without_key = without_key
         self._connect_timeout_ms = connect_timeout_ms
         self._client = httpx.AsyncClient(
             # Compressed answers could be small on the wire and endless in memory; none are asked for.
@@ -91,7 +102,8 @@ class HttpClient:
 
     async def get_json(self, path: str, *, max_bytes: int | None = None) -> object:
         """GET `path` and parse the answer as JSON."""
-        return await self._json("GET", path, None, max_bytes)
+        with pages_pass():
+            return await self._json("GET", path, None, max_bytes)
 
     async def post_json(
         self, path: str, body: Mapping[str, Any], *, max_bytes: int | None = None, unbounded: bool = False
@@ -101,10 +113,7 @@ class HttpClient:
 
     async def post(self, path: str, body: Mapping[str, Any]) -> None:
         """POST `body` as JSON to `path`. Only the status of the answer counts, its body is not read."""
-        url = self._url(path)
-        with self._time_limit(self._where(url)):
-            async with self._open("POST", url, body):
-                pass
+        await self._heard("POST", path, body)
 
     async def get_bytes(self, url: str, *, max_bytes: int | None = None) -> bytes:
         """GET a file at `url`, absolute or relative to the server, following up to 5 redirects.
@@ -112,7 +121,7 @@ class HttpClient:
         The headers and credentials of this client go along to its own server only.
         """
         file = self._url(url)
-        with self._time_limit(self._where(file)):
+        with time_limit(self._where(file), self._timeout_ms):
             async with self._open_file(file) as answer:
                 return await answer.read(max_bytes or self._max_bytes)
 
@@ -135,7 +144,7 @@ class HttpClient:
         where = self._where(url)
         if shown:
             where = shown if "://" in shown else f"{self.address}{shown}"
-        with self._time_limit(where, unbounded=unbounded):
+        with time_limit(where, None if unbounded else self._timeout_ms):
             opened = (
                 self._open_file(url, where, unbounded=unbounded)
                 if method == "GET" and body is None
@@ -154,10 +163,7 @@ class HttpClient:
 
     async def delete(self, path: str) -> None:
         """DELETE `path`; what the server has to say about it is not read."""
-        url = self._url(path)
-        with self._time_limit(self._where(url)):
-            async with self._open("DELETE", url, None):
-                pass
+        await self._heard("DELETE", path, None)
 
     def without_secrets(self, words: str) -> str:
         """`words` with the keys of this client taken out."""
@@ -192,6 +198,12 @@ class HttpClient:
         """Close all connections."""
         await self._client.aclose()
 
+    async def _heard(self, method: str, path: str, body: object) -> None:
+        url = self._url(path)
+        with time_limit(self._where(url), self._timeout_ms):
+            async with self._open(method, url, body):
+                pass
+
     async def _json(
         self,
         method: str,
@@ -202,7 +214,7 @@ class HttpClient:
         unbounded: bool = False,
     ) -> object:
         url = self._url(path)
-        with self._time_limit(self._where(url), unbounded=unbounded):
+        with time_limit(self._where(url), None if unbounded else self._timeout_ms):
             async with self._open(method, url, body, unbounded=unbounded) as answer:
                 return await answer.json(max_bytes or self._max_bytes)
 
@@ -232,8 +244,8 @@ class HttpClient:
         unbounded: bool = False,
     ) -> AsyncIterator[Answer]:
         where = where or self._where(url)
-        if url.scheme not in ("http", "https") or not url.host:
-            raise BackendError(f"will not fetch {where}: not an http or https address")
+        if fault := address_fault(url.scheme, url.host, url.port):
+            raise BackendError(f"will not fetch {where}: {fault}")
         ours = _origin(url) == _origin(httpx.URL(self._base_url))
         # A lone surrogate is no character and cannot be sent; it becomes a question mark.
         content = b"" if body is None else json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
@@ -248,28 +260,30 @@ class HttpClient:
             content=content or None,
             timeout=self._timeouts(None) if unbounded else httpx.USE_CLIENT_DEFAULT,
         )
-        request.stream = _Content(content)
+        request.stream = _Body(InOnePiece(content))
         request.url = _Logged(request.url, where)
-        with self._translated(where):
+        with _translated(where):
             response = await self._client.send(request, stream=True, auth=self._auth if ours else None)
-        answer = Answer(response, where, self)
-        try:
+        answer = Answer(response, where, _translated, self.json_in)
+        async with aclosing(answer):
             if follow and response.has_redirect_location:
                 answer.redirect = response.headers["location"]
             elif not response.is_success and (upgrade is None or response.status_code != 101):
                 # Many servers close a connection on which they refused an upgrade. Left unread it is closed
                 # here as well, and not taken for the next request.
-                raise await self._refusal(answer, response, _MAX_ERROR_BYTES if upgrade is None else 0)
+                raise await self._refusal(answer, response, ours=ours, is_file=follow)
             yield answer
-        finally:
-            # Shielded: a connection that is not given back stays open until the program ends.
-            with anyio.move_on_after(_CLOSING_TIME_S, shield=True):
-                await answer.aclose()
 
-    async def _refusal(self, answer: Answer, response: httpx.Response, max_bytes: int) -> BackendError:
-        beginning = await answer.beginning(max_bytes)
-        error = error_from_answer(answer.where, response.status_code, response.headers, beginning)
-        return error.in_words(self.without_secrets(str(error)))
+    async def _refusal(
+        self, answer: Answer, response: httpx.Response, *, ours: bool, is_file: bool
+    ) -> BackendError:
+        upgrades = "upgrade" in response.request.headers
+        beginning = await answer.beginning(0 if upgrades else _MAX_ERROR_BYTES)
+        base = "" if is_file or upgrades else self.address
+        error = error_from_answer(answer.where, response.status_code, response.headers, beginning, base=base)
+        wants_key = ours and self._auth is None and self._without_key and isinstance(error, AuthFailed)
+        words = f"{error} ({self._without_key})" if wants_key else str(error)
+        return error.in_words(self.without_secrets(words))
 
     def _timeouts(self, read_timeout_ms: int | None) -> httpx.Timeout:
         silence_s = None if read_timeout_ms is None else read_timeout_ms / 1000
@@ -290,100 +304,64 @@ class HttpClient:
         where = f"{url.scheme}:{self.without_secrets(bare)}" if url.scheme else self.without_secrets(bare)
         return where if len(where) <= 200 else f"{where[:199]}…"
 
-    @contextmanager
-    def _time_limit(self, where: str, *, unbounded: bool = False) -> Iterator[None]:
-        limit_ms = None if unbounded else self._timeout_ms
-        with anyio.move_on_after(None if limit_ms is None else limit_ms / 1000) as scope:
-            yield
-        if scope.cancelled_caught:
-            raise Unavailable(f"{where} did not finish its answer within {(limit_ms or 0) / 1000:g} s")
 
-    @contextmanager
-    def _translated(self, where: str, status: int | None = None) -> Iterator[None]:
-        """Turn the client library's errors into ours, one line each. `status`: that of an answer begun."""
-        try:
-            yield
-        except httpx.ConnectTimeout as error:
-            raise Unavailable(f"cannot reach {where}: no connection in time") from error
-        except httpx.TimeoutException as error:
-            raise Unavailable(f"{where} fell silent", status=status) from error
-        except httpx.ConnectError as error:
-            raise Unavailable(f"cannot reach {where}: {reason_of(error)}") from error
-        except httpx.TransportError as error:
-            raise Unavailable(f"{where} cut the connection: {reason_of(error)}", status=status) from error
-        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
-            raise BackendError(f"{where}: {reason_of(error)}", status=status) from error
+class Relay:
+    """Passes requests on to one server as they are, and its answers back, whatever their status.
 
+    Nothing is added, followed, decoded, or kept for the next request: no cookies. A user and password in
+    `base_url` go with requests that bring no authorisation. The timeouts are those of `HttpClient`.
+    """
 
-class Answer:
-    """An answer whose body has not been read yet. Belongs to the `async with` that handed it out."""
-
-    def __init__(self, response: httpx.Response, where: str, client: HttpClient) -> None:
-        self.where = where
-        self.media_type = response.headers.get("content-type", "").partition(";")[0].strip().casefold()
-        self.accept_header = response.headers.get("sec-websocket-accept", "")
-        self.redirect: str | None = None
-        self._response = response
-        self._client = client
-        self._body: AsyncGenerator[bytes, None] | None = None
-
-    async def chunk(self) -> bytes | None:
-        """The next bytes of the body, or None at its end. Raises `Unavailable` where it is cut off."""
-        if self._body is None:
-            # The library types it as an iterator; it is a generator, which has to be closed by hand:
-            # left to the garbage collector it would run its clean-up outside of any task.
-            body = self._response.aiter_bytes()
-            assert isinstance(body, AsyncGenerator), "httpx's aiter_bytes is a generator"  # noqa: S101 - see above
-            self._body = body
-        with self._client._translated(self.where, self._response.status_code):
-            return await anext(self._body, None)
-
-    async def read(self, max_bytes: int) -> bytes:
-        """The whole body. Raises `AnswerTooLarge` as soon as it is clear that it has more bytes."""
-        length = self._response.headers.get("content-length", "")
-        if length.isdecimal() and len(length) < 30 and int(length) > max_bytes:
-            raise AnswerTooLarge(f"{self.where} answers with {length} bytes, more than {max_bytes}")
-        body = bytearray()
-        while (chunk := await self.chunk()) is not None:
-            body += chunk
-            if len(body) > max_bytes:
-                raise AnswerTooLarge(f"{self.where} answers with more than {max_bytes} bytes")
-        return bytes(body)
-
-    async def json(self, max_bytes: int, already: bytes = b"") -> object:
-        """The whole body as JSON; `already` are bytes of it that were read before."""
-        return await self._client.json_in(
-            Fetched(self.where, self.media_type, already + await self.read(max_bytes))
+    def __init__(
+        self, base_url: str, *, connect_timeout_ms: int = 10_000, read_timeout_ms: int = 600_000
+    ) -> None:
+        url = _checked(base_url, Secrets())
+        self.base_url = str(url.copy_with(userinfo=b"", query=None, fragment=None)).rstrip("/")
+        self._authorization = basic_authorization(url.userinfo)
+        seconds = httpx.Timeout(read_timeout_ms / 1000, connect=connect_timeout_ms / 1000, pool=None)
+        self._extensions = {"timeout": seconds.as_dict()}
+        self._client = httpx.AsyncClient(
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=32),
+            mounts=dict(_DIRECT),
         )
 
-    async def beginning(self, size: int) -> bytes:
-        """Some bytes from the beginning of the body, about `size` at most, and none where it breaks off."""
-        body = bytearray()
-        # The status has told already that there is an error: its words are worth waiting for, not long.
-        with suppress(BackendError), anyio.move_on_after(_WAIT_FOR_WORDS_S):
-            while len(body) < size and (chunk := await self.chunk()) is not None:
-                body += chunk
-        return bytes(body[:size])
+    @asynccontextmanager
+    async def send(
+        self, method: str, target: str, headers: Sequence[tuple[bytes, bytes]], body: AsyncIterator[bytes]
+    ) -> AsyncIterator[Answer]:
+        """Send a request for `target`, what comes behind `base_url`, and hand out the answer.
+
+        `headers` go as they are, with the server's own `host`. Raises `Unavailable` where the server cannot
+        be reached or the connection breaks.
+        """
+        path, _, query = target.partition("?")
+        where = f"{self.base_url}{path}"[:200]
+        url = httpx.URL(f"{self.base_url}{path}", query=query.encode("ascii") if query else None)
+        if self._authorization and not any(name == b"authorization" for name, _ in headers):
+            headers = [*headers, (b"authorization", self._authorization)]
+        request = httpx.Request(
+            method,
+            _Logged(url, where),
+            headers=[(b"host", url.netloc), *headers],
+            stream=_Body(body),
+            extensions=self._extensions.copy(),
+        )
+        with _translated(where):
+            response = await self._client.send(request, stream=True)
+        async with aclosing(Answer(response, where, _translated, raw=True)) as answer:
+            yield answer
 
     async def aclose(self) -> None:
-        """Give the connection back, or close it if the body was not read to its end."""
-        await self._response.aclose()
-        if self._body is None:
-            return
-        # Below `_body` lie five more generators of the client library, one inside the other, and closing
-        # the outermost leaves the others to the garbage collector. Now that the socket is closed, reading
-        # on gives what was buffered and then an error, which runs through all of them and ends them.
-        with suppress(Exception):
-            while await anext(self._body, None) is not None:
-                pass
-        await self._body.aclose()
+        """Close all connections."""
+        await self._client.aclose()
 
 
 class _Upgraded:
     """The connection under an answer of 101, as `limner.adapters.websocket` wants it."""
 
     def __init__(self, answer: Answer) -> None:
-        self._stream: httpcore.AsyncNetworkStream = answer._response.extensions["network_stream"]
+        self._stream: httpcore.AsyncNetworkStream = answer.response.extensions["network_stream"]
         self._where = answer.where
 
     async def read(self, max_bytes: int, timeout_s: float) -> bytes | None:
@@ -401,23 +379,18 @@ class _Upgraded:
             raise Unavailable(f"{self._where} cut the websocket: {reason_of(error)}") from error
 
 
-class _Content(httpx.AsyncByteStream):
+class _Body(httpx.AsyncByteStream):
     """The body of a request.
 
     The library's own is a generator, which a request that is cancelled while it is sent leaves to the
     garbage collector; trio warns about that.
     """
 
-    def __init__(self, content: bytes) -> None:
-        self._rest = [content] if content else []
+    def __init__(self, pieces: AsyncIterator[bytes]) -> None:
+        self._pieces = pieces
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
-
-    async def __anext__(self) -> bytes:
-        if not self._rest:
-            raise StopAsyncIteration
-        return self._rest.pop()
+        return self._pieces
 
 
 class _Logged(httpx.URL):
@@ -431,6 +404,23 @@ class _Logged(httpx.URL):
         return self._shown
 
 
+@contextmanager
+def _translated(where: str, status: int | None = None) -> Iterator[None]:
+    """Turn the client library's errors into ours, one line each. `status`: that of an answer begun."""
+    try:
+        yield
+    except httpx.ConnectTimeout as error:
+        raise Unavailable(f"cannot reach {where}: no connection in time") from error
+    except httpx.TimeoutException as error:
+        raise Unavailable(f"{where} fell silent", status=status) from error
+    except httpx.ConnectError as error:
+        raise Unavailable(f"cannot reach {where}: {reason_of(error)}") from error
+    except httpx.TransportError as error:
+        raise Unavailable(f"{where} cut the connection: {reason_of(error)}", status=status) from error
+    except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+        raise BackendError(f"{where}: {reason_of(error)}", status=status) from error
+
+
 def _checked(base_url: str, secrets: Secrets) -> httpx.URL:
     address = base_url.strip()
     # What is no address may be a key that was put into its place.
@@ -440,9 +430,15 @@ def _checked(base_url: str, secrets: Secrets) -> httpx.URL:
     except (httpx.InvalidURL, ValueError, UnicodeError):
         # Not with the library's reason: it quotes what it takes for the port, which may be a password.
         raise InvalidSetting(f"not a usable address{shown}") from None
-    if url.scheme not in ("http", "https") or not url.host or any(ch.isspace() for ch in address):
-        raise InvalidSetting(f"not an http or https address{shown or ' (it has no http:// before it)'}")
+    if fault := address_fault(url.scheme, "" if any(map(str.isspace, address)) else url.host, url.port):
+        raise InvalidSetting(f"{fault}{shown or ' (it has no http:// before it)'}")
     return url
+
+
+def took_the_connection(error: BackendError) -> bool:
+    """Whether this error says that somebody took the connection, and cut it or fell silent."""
+    nobody = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError)
+    return isinstance(error.__cause__, httpx.TransportError) and not isinstance(error.__cause__, nobody)
 
 
 def _origin(url: httpx.URL) -> tuple[str, str, int | None]:

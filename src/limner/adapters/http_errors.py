@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple
+from urllib.parse import urljoin
 
 from limner.adapters.sniffing import describe, one_line
 from limner.errors import (
@@ -25,9 +26,18 @@ from limner.errors import (
     QueueFull,
     RateLimited,
     Unavailable,
+    WrongAddress,
 )
 
 _LONGEST_WORDS = 300
+# OpenSSL's names for an answer that is none of TLS; which one depends on its version.
+_NO_TLS = (
+    "WRONG_VERSION_NUMBER",
+    "HTTP_REQUEST",
+    "RECORD_LAYER_FAILURE",
+    "PACKET_LENGTH_TOO_LONG",
+    "UNKNOWN_PROTOCOL",
+)
 # A pause of more than a day is a mistake in a header, or as good as a refusal.
 _LONGEST_PAUSE_MS = 24 * 60 * 60 * 1000
 
@@ -47,6 +57,8 @@ _BY_STATUS: Mapping[int, type[BackendError]] = {
     503: Unavailable,
     504: Unavailable,
 }
+
+_PASSING = (RateLimited, QueueFull, Unavailable)
 
 # Codes that say more than the status they come with.
 _BY_CODE: Mapping[str, type[BackendError]] = {
@@ -85,6 +97,11 @@ _OUT_OF_CREDIT = re.compile(
 )
 # OpenAI's image models have one type for a prompt that is refused and for a parameter that is wrong.
 _OF_SAFETY = re.compile(r"safety system|moderation|content polic", re.IGNORECASE)
+_NO_SUCH_PATH = re.compile(
+    r"(?:40[45][ :-]*)?(?:(?:page|file|path|route|url) )?(?:not found|method not allowed)\.?$"
+    r"|it is an HTML page",
+    re.IGNORECASE,
+)
 _RETRY_IN = re.compile(r"retry in (\d+(?:\.\d+)?)(ms|s)\b")
 
 
@@ -101,18 +118,51 @@ class ServerWords(NamedTuple):
 
 
 def error_from_answer(
-    where: str, status: int, headers: Mapping[str, str], body: bytes, now: datetime | None = None
+    where: str,
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    now: datetime | None = None,
+    *,
+    base: str = "",
 ) -> BackendError:
     """The error for an answer with a status other than 2xx.
 
     `where` names the address, `body` is the beginning of the answer, `now` the time that a date in
-    `retry-after` is compared with (default: the present).
+    `retry-after` is compared with (default: the present). `base` is the server's address, as far as somebody
+    has set it: where its API is not found below it, that is `WrongAddress`.
     """
     if 300 <= status < 400:
-        there = one_line(headers.get("location", "?"), 200)
-        return BadRequest(f"{where} has moved ({status}); use {there}", status=status)
+        there = headers.get("location", "?")
+        if base:
+            # What has to be set is the address without the path that was asked for.
+            there = urljoin(where, there).removesuffix(where.removeprefix(base))
+        kind = WrongAddress if base else BadRequest
+        return kind(f"{where} has moved ({status}); use {one_line(there, 200)}", status=status)
     pause_ms = retry_after_ms(headers, now or datetime.now(UTC))
-    return typed_error(f"{where} answered {status}", words_from_body(body), status, pause_ms)
+    words = words_from_body(body)
+    error = typed_error(f"{where} answered {status}", words, status, pause_ms)
+    if base and status in (404, 405) and type(error) is BadRequest and _says_nothing_more(words):
+        return WrongAddress(str(error), status=status)
+    return error
+
+
+def error_from_broken_json(where: str, body: bytes, error: Exception) -> BackendError:
+    """The error for an answer that was to be JSON and could not be read; `error` is the parser's."""
+    seen = describe(body)
+    if seen.startswith("it is an HTML page"):
+        return WrongAddress(f"{where} answered without usable JSON: {seen}", status=200)
+    is_cut = isinstance(error, json.JSONDecodeError) and (
+        error.pos >= len(error.doc.rstrip()) or error.msg.startswith("Unterminated")
+    )
+    how = "cut short" if is_cut else "broken"
+    told = seen.replace("it is JSON:", f"it is JSON that is {how}:", 1)
+    return BackendError(f"{where} answered without usable JSON: {told}", status=200)
+
+
+def _says_nothing_more(words: ServerWords) -> bool:
+    """Whether a 404 is that of a path: one of a model or a job has more to say."""
+    return not words.code and (not words.text or _NO_SUCH_PATH.match(words.text) is not None)
 
 
 def typed_error(
@@ -128,8 +178,10 @@ def typed_error(
         status = int(words.code[:3])
     if kind is None:
         kind = _BY_STATUS.get(status or 0, BackendError)
-    text = f"{what}: {words.text}" if words.text else what
     pause_ms = words.pause_ms if pause_ms is None else pause_ms
+    if pause_ms and kind in _PASSING:
+        what = f"{what} and asks for a pause of {pause_ms / 1000:g} s"
+    text = f"{what}: {words.text}" if words.text else what
     return kind(text, retry_after_ms=pause_ms, status=status or 200)
 
 
@@ -294,7 +346,13 @@ def reason_of(error: BaseException) -> str:
     layers: list[BaseException | None] = [error]
     for layer in layers:  # grows while it is walked; errors form no circles
         if isinstance(layer, ssl.SSLCertVerificationError):
-            return f"certificate not accepted ({layer.verify_message})"
+            known = "; SSL_CERT_FILE can name a file with it" if "self-signed" in layer.verify_message else ""
+            return f"certificate not accepted ({layer.verify_message}{known})"
+        if isinstance(layer, ssl.SSLError):
+            # Not by its number, which is none of the operating system's.
+            if layer.reason in _NO_TLS:
+                return "it does not speak TLS; try http:// instead of https://"
+            return f"TLS failed ({(layer.reason or 'no reason was given').replace('_', ' ').lower()})"
         if isinstance(layer, socket.gaierror):
             return "its host name cannot be resolved"
         if isinstance(layer, OSError) and layer.errno in errno.errorcode:

@@ -23,7 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self, TypeVar
 
-from limner.adapters.arguments import async_pieces, check_port, check_text, profile_from, steps_from
+from limner.adapters.arguments import async_pieces, check_port, check_text, lacks_of, profile_from, steps_from
 from limner.adapters.callable import CallableGenerator
 from limner.adapters.factory import generator_from
 from limner.adapters.image_folder import FolderImageStore
@@ -185,10 +185,17 @@ class Limner(Observing):
             made = generator_from(given)
             self._own.append(made)
             return made
-        if isinstance(given, Generator):
+        if isinstance(given, type):
+            raise InvalidSetting(
+                f"generator={given!r:.60} cannot be used: it is a class; pass an object of it"
+            )
+        lacks = lacks_of(given)
+        if isinstance(given, Generator) and not lacks:
             return given
         if callable(given):
             return CallableGenerator(given)
+        if hasattr(given, "generate"):
+            raise InvalidSetting(f"generator={given!r:.60} cannot be used: it lacks {'; '.join(lacks)}")
         raise InvalidSetting(f"generator must be a name, a coroutine function or a Generator, not {given!r}")
 
     async def __aenter__(self) -> Self:

@@ -14,7 +14,11 @@ _ENDPOINT = re.compile(r"/(?:images/generations|chat/completions|models)/?$")
 def openai_client(base_url: str, api_key: str | None) -> HttpClient:
     """A client for the server at `base_url`, with `api_key` as its bearer token where there is one."""
     key = (api_key or "").strip()
-    return HttpClient(openai_base_url(base_url), headers={"authorization": f"Bearer {key}"} if key else {})
+    return HttpClient(
+        openai_base_url(base_url),
+        headers={"authorization": f"Bearer {key}"} if key else {},
+        without_key="" if key else "no key was sent: api_key, or LIMNER_OPENAI_KEY in the environment",
+    )
 
 
 def openai_base_url(base_url: str) -> str:

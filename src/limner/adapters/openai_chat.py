@@ -10,7 +10,8 @@ from typing import Self
 
 import anyio
 
-from limner.adapters.http import MIB, Answer, HttpClient
+from limner.adapters.http import MIB, HttpClient
+from limner.adapters.http_answer import Answer
 from limner.adapters.http_errors import typed_error, words_from_json
 from limner.adapters.openai_api import openai_client
 from limner.adapters.sniffing import describe, one_line

@@ -8,7 +8,8 @@ from typing import Any
 
 import anyio.to_thread
 
-from limner.adapters.http import MAX_ANSWER_BYTES, Answer
+from limner.adapters.http import MAX_ANSWER_BYTES
+from limner.adapters.http_answer import Answer
 from limner.adapters.http_errors import typed_error, words_from_json
 from limner.adapters.image_text import image_from_text
 from limner.adapters.openai_api import openai_client

@@ -12,8 +12,9 @@ import json
 import math
 import os
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cache, wraps
 from typing import Any, ParamSpec, Union, get_args, get_origin
 
@@ -107,6 +108,11 @@ def options_of(make: Callable[..., object]) -> Mapping[str, Option]:
         name: Option(name, parameter.annotation, parameter.default)
         for name, parameter in inspect.signature(make, eval_str=True).parameters.items()
     }
+
+
+def closest(name: str, known: Iterable[str]) -> str:
+    """The one of the `known` names that is most like `name`; empty where none is like it."""
+    return next(iter(get_close_matches(name, list(known), 1, cutoff=0.7)), "")
 
 
 def _written_as(takes: Any) -> Any:

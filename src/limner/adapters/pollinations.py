@@ -56,7 +56,13 @@ class PollinationsGenerator:
         if not address.endswith(("/image", "/prompt")):
             old = urlsplit(address).netloc.endswith("image.pollinations.ai")
             address = f"{address}/{'prompt' if old else 'image'}"
-        self._client = HttpClient(address, headers={"authorization": f"Bearer {key}"} if key else {})
+        self._client = HttpClient(
+            address,
+            headers={"authorization": f"Bearer {key}"} if key else {},
+            without_key=""
+            if key
+            else "no key was sent: api_key, or LIMNER_POLLINATIONS_KEY in the environment",
+        )
         self._options: dict[str, Any] = {
             "model": model,
             "width": width,

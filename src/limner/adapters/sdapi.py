@@ -22,11 +22,13 @@ _TXT2IMG = "sdapi/v1/txt2img"
 _INTERRUPT = "sdapi/v1/interrupt"
 
 # How long a call that is cancelled or has failed may take to tell the server.
-_STOP_TIME_S = 3
+_STOP_TIME_S = 2
 # KoboldCpp keeps a seed in 32 bits with a sign, and takes a negative one for a wish for chance.
 _SEED_BITS = 0x7FFF_FFFF
 
 _PASTED = re.compile(r"/sdapi(?:/v1(?:/txt2img)?)?/?$")
+# Beyond what these servers paint. They would try, and hang or fall over, on what is a slip of the keys.
+_MOST = {"width": 16_384, "height": 16_384, "steps": 10_000}
 # What one call is made of: one image, told from all others, and sent back.
 _OURS = ("prompt", "seed", "batch_size", "n_iter", "send_images", "force_task_id")
 
@@ -75,7 +77,7 @@ class SdapiGenerator:
         whole = {"steps": steps, "width": width, "height": height, "clip_skip": clip_skip}
         for name, value in whole.items():
             if value is not None:
-                check_whole_number(name, value, 1)
+                check_whole_number(name, value, 1, _MOST.get(name))
         check_whole_number("poll_interval_ms", poll_interval_ms, 0)
         settings = {
             **whole,
@@ -92,7 +94,11 @@ class SdapiGenerator:
         self._settings = _merged(
             given, {name: value for name, value in overridden.items() if value is not None}, options or {}
         )
-        self._client = HttpClient(_PASTED.sub("", base_url.strip()), auth=auth)
+        self._client = HttpClient(
+            _PASTED.sub("", base_url.strip()),
+            auth=auth,
+            without_key="it wants a user and a password: auth, or LIMNER_SDAPI_AUTH in the environment",
+        )
         self._progress = SdapiProgress(self._client)
         self._poll_interval_ms = poll_interval_ms
         self._under_way = 0

@@ -13,6 +13,7 @@ from typing import Protocol, runtime_checkable
 
 import anyio
 
+from limner.adapters.http import took_the_connection
 from limner.adapters.inspection import PillowInspector
 from limner.errors import (
     AnswerTooLarge,
@@ -27,6 +28,7 @@ from limner.errors import (
     RateLimited,
     Unavailable,
 )
+from limner.workflows.host import call_host
 from limner.workflows.ports import Capabilities, GenerationRequest, Generator, ImageInfo
 
 # Nobody says these before having looked at who asks. (A path or method that is not there, a limit or a fault
@@ -44,13 +46,21 @@ class FindsOut(Protocol):
         """What was found out so far, in a few words; empty where that is nothing."""
 
 
+class TooSlow(BackendError):
+    """The time that the trial was given is over."""
+
+    kind = "image_timeout"
+    hint = "Give it more time, or see in the service's own log whether it is at work."
+
+
 @dataclass(slots=True)
 class Trial:
     """What was found out.
 
-    `reachable`: somebody answered (False: nobody did). `authorised`: who asks was let in (False: was not).
-    Both are None where that is not known. `capabilities` are what the adapter claims; `reports` (of a
-    fraction), `previews` and `job_ids` are what was seen, `findings` what the generator says of its server.
+    `reachable`: somebody answered, or at least took the connection (False: nobody did). `authorised`: who
+    asks was let in (False: was not). Both are None where that is not known. `capabilities` are what the
+    adapter claims; `reports` (of a fraction), `previews` and `job_ids` are what was seen, `findings` what the
+    generator says of its server.
     """
 
     backend: str
@@ -82,11 +92,11 @@ async def try_out(generator: Generator, name: str, prompt: str, time_limit_s: fl
     began = monotonic()
     try:
         with anyio.fail_after(time_limit_s):
-            data = await generator.generate(request, report)
+            data = await call_host(generator.generate(request, report))
         trial.reachable = trial.authorised = True
         trial.image = await PillowInspector().inspect(data)
     except TimeoutError:
-        trial.error = BackendError(f"no image within {time_limit_s:g} s")
+        trial.error = TooSlow(f"no image within {time_limit_s:g} s")
     except BackendError as error:
         trial.error = error
     if trial.error is not None and trial.reachable is None:
@@ -99,7 +109,7 @@ async def try_out(generator: Generator, name: str, prompt: str, time_limit_s: fl
 
 
 def _is_reachable(error: BackendError) -> bool | None:
-    if error.status is not None or isinstance(error, _ANSWERS):
+    if error.status is not None or isinstance(error, _ANSWERS) or took_the_connection(error):
         return True
     return False if isinstance(error, Unavailable) else None
 

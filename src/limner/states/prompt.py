@@ -102,12 +102,15 @@ class PromptDraft:
 
 def may_retry(subject: PromptDraft, cause: GenerationFailed) -> bool:
     """The failure is of a kind that passes, an attempt is left, and the pause fits the limit."""
-    settings = subject.owner.settings
+    limit_ms = subject.owner.settings.image_timeout_ms
     return (
-        is_retryable(cause.problem.kind)
-        and subject.attempt < settings.max_attempts
-        and subject.used_ms() + subject.pause_ms(cause.problem) < settings.image_timeout_ms
+        _is_worth_another(subject, cause.problem)
+        and subject.used_ms() + subject.pause_ms(cause.problem) < limit_ms
     )
+
+
+def _is_worth_another(subject: PromptDraft, problem: Problem) -> bool:
+    return is_retryable(problem.kind) and subject.attempt < subject.owner.settings.max_attempts
 
 
 def may_begin_again(subject: PromptDraft, cause: object) -> bool:
@@ -137,7 +140,16 @@ def keep_image(subject: PromptDraft, cause: GenerationSucceeded) -> None:
 
 def note_problem(subject: PromptDraft, cause: GenerationFailed) -> None:
     """Keep what went wrong."""
-    subject.problem = cause.problem
+    problem = cause.problem
+    # Why there is no other attempt, where that is not clear from the problem itself. (What the attempt took
+    # is in `spent_ms` by now.)
+    if _is_worth_another(subject, problem) and problem.retry_after_ms is not None:
+        limit_ms = subject.owner.settings.image_timeout_ms
+        if subject.spent_ms + subject.pause_ms(problem) >= limit_ms:
+            pause_s, limit_s = problem.retry_after_ms / 1000, limit_ms / 1000
+            why = f"a pause of {pause_s:g} s would pass the time limit of {limit_s:g} s"
+            problem = problem._replace(message=f"{problem.message}; {why}")
+    subject.problem = problem
 
 
 def forget_job(subject: PromptDraft, cause: object) -> None:

@@ -129,10 +129,12 @@ class SessionSettings(NamedTuple):
         return self._replace(on_drain_timeout=OnDrainTimeout(self.on_drain_timeout))
 
 
-def check_whole_number(name: str, value: object, least: int) -> None:
-    """Raise `InvalidSetting` unless `value` is a whole number that is at least `least`."""
+def check_whole_number(name: str, value: object, least: int, most: int | None = None) -> None:
+    """Raise `InvalidSetting` unless `value` is a whole number that is at least `least`, at most `most`."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise InvalidSetting(f"{name} must be a whole number, at least {least}, not {value!r}")
+    if most is not None and value > most:
+        raise InvalidSetting(f"{name} must be a whole number from {least} to {most}, not {value!r}")
 
 
 class Prompt(NamedTuple):

@@ -6,6 +6,7 @@ situation the argument is None, and the contract then checks what follows from t
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -48,13 +49,20 @@ class SlowWork:
     to cancel. `finish` lets the image be finished; it does not wait. `stopped` is set when the work has been
     stopped at the service, and None for a generator that does not claim to `cancel`. The events are those of
     `threading`, since most stand-ins for a service run in a thread; what runs on the event loop may set them
-    as well.
+    as well. Raises `TypeError` for what is none.
     """
 
     generator: Generator
     begun: threading.Event
     finish: Callable[[], None]
     stopped: threading.Event | None
+
+    def __post_init__(self) -> None:
+        """See that the events are events."""
+        _check_event(self, "begun", "which is set once there is something to cancel")
+        _check_function(self, "finish", "which lets the image be finished")
+        if self.stopped is not None:
+            _check_event(self, "stopped", "which is set when the work has been stopped, or None")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +77,13 @@ class ResumableWork:
     begun: threading.Event
     finish: Callable[[], None]
     jobs: Callable[[], int]
+
+    def __post_init__(self) -> None:
+        """See that the event is an event."""
+        _check_function(self, "generator", "which returns a new generator each time")
+        _check_event(self, "begun", "which is set once there is something to cancel")
+        _check_function(self, "finish", "which lets the image be finished")
+        _check_function(self, "jobs", "which says how many jobs the service was given")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,3 +115,27 @@ class GeneratorCase:
     wrong_content_type: Situation | None
     resumable: Callable[[], ResumableWork] | None
     secrets: Sequence[str]
+
+    def __post_init__(self) -> None:
+        """See that what no generator is exempt from is there. Raises `TypeError`."""
+        _check_function(self, "working", "which returns a generator that paints")
+        _check_function(
+            self, "slow", "which returns a SlowWork: any generator is slow when what it asks lets it wait"
+        )
+        _check_function(self, "refusing", "which returns a generator that is refused, or None")
+        for name in ("drip_fed", "broken_image", "wrong_content_type", "resumable"):
+            if getattr(self, name) is not None:
+                _check_function(self, name, "or None")
+
+
+def _check_function(case: object, name: str, what: str) -> None:
+    given = getattr(case, name)
+    if not callable(given):
+        raise TypeError(f"{type(case).__name__}.{name} must be a function, {what}; not {given!r:.60}")
+
+
+def _check_event(case: object, name: str, what: str) -> None:
+    given = getattr(case, name)
+    # Those of anyio and asyncio have a `wait` that is awaited, and cannot be set by another thread.
+    if not callable(getattr(given, "set", None)) or inspect.iscoroutinefunction(getattr(given, "wait", None)):
+        raise TypeError(f"{type(case).__name__}.{name} must be a threading.Event, {what}; not {given!r:.60}")

@@ -7,7 +7,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, contextmanager
 from typing import ClassVar
 
 import anyio
@@ -15,11 +15,14 @@ import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
+from limner.adapters.arguments import lacks_of
 from limner.adapters.inspection import PillowInspector
 from limner.errors import AuthFailed, BackendError, JobLost, NotAnImage, Unavailable
-from limner.testing.cases import ERROR_KINDS, GeneratorCase, Situation
+from limner.testing.cases import ERROR_KINDS, GeneratorCase, Situation, SlowWork
 from limner.testing.recording import ProgressRecorder, make_request
 from limner.workflows.ports import GenerationRequest, Generator, ImageInfo
+
+_REPORTS = {"progress": "fractions", "preview": "previews", "resume": "ids of jobs"}
 
 
 class GeneratorContract:
@@ -52,17 +55,15 @@ class GeneratorContract:
         self, case: GeneratorCase, progress: ProgressRecorder
     ) -> None:
         """The image comes as bytes that can be decoded to their end."""
-        generator = case.working()
-        assert isinstance(generator, Generator), "it lacks something that the protocol Generator has"
-        async with aclosing(generator):
+        async with _using(case.working()) as generator:
             info = await self._paint(generator, make_request(), progress)
-        assert info.width > 0
+        assert info.width > 0, "its image has no width"
 
     async def test_it_serves_several_calls_one_after_the_other(
         self, case: GeneratorCase, progress: ProgressRecorder
     ) -> None:
         """A generator is made once and used for every prompt."""
-        async with aclosing(case.working()) as generator:
+        async with _using(case.working()) as generator:
             for seed in (1, 2):
                 await self._paint(generator, make_request(seed=seed), progress)
 
@@ -70,21 +71,28 @@ class GeneratorContract:
         self, case: GeneratorCase, progress: ProgressRecorder
     ) -> None:
         """A bar that is drawn from it only grows."""
-        async with aclosing(case.working()) as generator:
+        async with _using(case.working()) as generator:
             await self._paint(generator, make_request(), progress)
-        assert progress.fractions == sorted(progress.fractions)
-        assert all(0 <= fraction <= 1 for fraction in progress.fractions)
+        told = progress.fractions
+        assert told == sorted(told), f"its progress goes back: {told}"
+        assert all(0 <= fraction <= 1 for fraction in told), f"its progress is not from 0 to 1: {told}"
 
     async def test_it_reports_what_its_capabilities_say_and_nothing_else(
         self, case: GeneratorCase, progress: ProgressRecorder
     ) -> None:
         """Hosts show a bar, or a preview, where one is claimed."""
-        async with aclosing(case.working()) as generator:
+        async with _using(case.working()) as generator:
             await self._paint(generator, make_request(), progress)
             claimed = generator.capabilities
-        assert bool(progress.fractions) == claimed.progress
-        assert bool(progress.previews) == claimed.preview
-        assert bool(progress.job_ids) == claimed.resume
+        for name, reports in (
+            ("progress", progress.fractions),
+            ("preview", progress.previews),
+            ("resume", progress.job_ids),
+        ):
+            claims, did = bool(getattr(claimed, name)), bool(reports)
+            assert claims == did, (
+                f"its capabilities say {name}={claims}, and it reported {len(reports)} {_REPORTS[name]}"
+            )
         assert all(progress.job_ids), "an id is not empty"
         assert len(set(progress.job_ids)) <= 1, "one call is one job"
 
@@ -92,7 +100,7 @@ class GeneratorContract:
         self, case: GeneratorCase, progress: ProgressRecorder
     ) -> None:
         """An unfinished picture is a whole file all the same."""
-        async with aclosing(case.working()) as generator:
+        async with _using(case.working()) as generator:
             await self._paint(generator, make_request(), progress)
         for preview in progress.previews:
             await _inspected(preview)
@@ -101,15 +109,15 @@ class GeneratorContract:
         self, case: GeneratorCase, progress: ProgressRecorder
     ) -> None:
         """Who works in threads comes back before reporting: `anyio.from_thread.run_sync`."""
-        async with aclosing(case.working()) as generator:
+        async with _using(case.working()) as generator:
             await self._paint(generator, make_request(), progress)
-        assert progress.threads <= {threading.get_ident()}
+        assert progress.threads <= {threading.get_ident()}, "it reports from another thread"
 
     async def test_a_slow_answer_is_waited_for(self, case: GeneratorCase, progress: ProgressRecorder) -> None:
         """How long an image may take is the session's business."""
-        work = case.slow()
+        work = _slow_work(case)
         call = _Call(work.generator, make_request(), progress)
-        async with aclosing(work.generator):
+        async with _using(work.generator):
             await self._run_until_begun(call, work.begun, work.finish)
         await call.inspected()
 
@@ -119,10 +127,10 @@ class GeneratorContract:
         self, case: GeneratorCase, progress: ProgressRecorder
     ) -> None:
         """A user may be quicker than the generator."""
-        work = case.slow()
+        work = _slow_work(case)
         call = _Call(work.generator, make_request(), progress)
         call.scope.cancel()
-        async with aclosing(work.generator):
+        async with _using(work.generator):
             await self._run(call)
         assert call.was_cancelled, f"the cancellation was not let through: {call.end}"
 
@@ -130,9 +138,9 @@ class GeneratorContract:
         self, case: GeneratorCase, progress: ProgressRecorder
     ) -> None:
         """The cancellation is let through, and nothing is reported after it."""
-        work = case.slow()
+        work = _slow_work(case)
         call = _Call(work.generator, make_request(), progress)
-        async with aclosing(work.generator):
+        async with _using(work.generator):
             await self._run_until_begun(call, work.begun, call.scope.cancel)
             await anyio.lowlevel.checkpoint()
         assert call.was_cancelled, f"the cancellation was not let through: {call.end}"
@@ -142,10 +150,14 @@ class GeneratorContract:
         self, case: GeneratorCase, progress: ProgressRecorder
     ) -> None:
         """Whoever claims to `cancel` says so to the service, before the call ends or while it does."""
-        work = case.slow()
-        assert work.generator.capabilities.cancel == (work.stopped is not None)
+        work = _slow_work(case)
+        claims = _whole(work.generator).capabilities.cancel
+        assert claims == (work.stopped is not None), (
+            f"its capabilities say cancel={claims}, and SlowWork has "
+            f"{'a' if work.stopped is not None else 'no'} `stopped`"
+        )
         call = _Call(work.generator, make_request(), progress)
-        async with aclosing(work.generator):
+        async with _using(work.generator):
             await self._run_until_begun(call, work.begun, call.scope.cancel)
             if work.stopped is not None:
                 assert await self._happened(work.stopped), "the work goes on"
@@ -154,7 +166,7 @@ class GeneratorContract:
         self, case: GeneratorCase, progress: ProgressRecorder
     ) -> None:
         """No part of a call outlives it: there is nothing left to cancel, and nothing more is reported."""
-        async with aclosing(case.working()) as generator:
+        async with _using(case.working()) as generator:
             call = _Call(generator, make_request(seed=1), progress)
             await self._run(call)
             call.scope.cancel()
@@ -167,7 +179,7 @@ class GeneratorContract:
         self, case: GeneratorCase, progress: ProgressRecorder
     ) -> None:
         """Being cancelled is normal, and breaks nothing."""
-        async with aclosing(case.working()) as generator:
+        async with _using(case.working()) as generator:
             call = _Call(generator, make_request(seed=1), ProgressRecorder())
             call.scope.cancel()
             await self._run(call)
@@ -187,20 +199,20 @@ class GeneratorContract:
             error = await self._failure(generator, make_request(), progress)
             assert type(error) is kind, f"it raised {error!r}"
             assert str(error).strip(), "it does not say what happened"
-            assert len(str(error).splitlines()) == 1
+            assert len(str(error).splitlines()) == 1, f"it says more than one line: {str(error)!r}"
         elif kind is Unavailable:
             await self._paint_alone(case.working(), progress)
         else:
-            async with aclosing(case.working()) as working:
+            async with _using(case.working()) as working:
                 await self._paint(working, make_request(), progress)
 
     async def test_what_is_secret_is_shown_nowhere(
         self, case: GeneratorCase, progress: ProgressRecorder
     ) -> None:
         """Errors go into the journal, the log and to readers; a server may tell what it was sent."""
-        generator = case.refusing(AuthFailed) or case.working()
+        generator = _whole(case.refusing(AuthFailed) or case.working())
         call = _Call(generator, make_request(), progress)
-        async with aclosing(generator):
+        async with _using(generator):
             await self._run(call)
         shown = repr(generator)
         for error in _chain(call.error):
@@ -214,7 +226,7 @@ class GeneratorContract:
         if case.drip_fed is None:
             await self._paint_alone(case.working(), progress)
             return
-        async with aclosing(case.drip_fed()) as generator:
+        async with _using(case.drip_fed()) as generator:
             await self._paint(generator, make_request(), progress)
 
     async def test_a_broken_image_is_never_taken_for_one(
@@ -224,15 +236,18 @@ class GeneratorContract:
         if case.broken_image is None:
             await self._paint_alone(case.working(), progress)
             return
-        async with aclosing(case.broken_image()) as generator:
+        async with _using(case.broken_image()) as generator:
             call = _Call(generator, make_request(), progress)
             await self._run(call)
         if call.error is not None:
             assert isinstance(call.error, NotAnImage), f"it raised {call.error!r}"
             return
         assert isinstance(call.image, bytes), f"it returned {type(call.image).__name__}"
-        with pytest.raises(NotAnImage):
+        try:
             await PillowInspector().inspect(call.image)
+        except NotAnImage:
+            return
+        pytest.fail("it returned an image where the service had sent a broken one")
 
     async def test_an_answer_of_another_type_is_an_error_of_the_backend(
         self, case: GeneratorCase, progress: ProgressRecorder
@@ -253,12 +268,12 @@ class GeneratorContract:
             await self._claims_not_to_resume(case.working)
             return
         work = case.resumable()
-        async with aclosing(work.generator()) as first:
+        async with _using(work.generator()) as first:
             assert first.capabilities.resume, "it can resume, and does not claim to"
             call = _Call(first, make_request(keeps_job=True), progress)
             await self._run_until_begun(call, work.begun, call.scope.cancel, progress.job_told)
         work.finish()
-        async with aclosing(work.generator()) as second:
+        async with _using(work.generator()) as second:
             await self._paint(second, make_request(job_id=progress.job_ids[0]), ProgressRecorder())
         assert work.jobs() == 1, "the job was begun again"
 
@@ -319,7 +334,7 @@ class GeneratorContract:
 
     async def _paint_alone(self, generator: Generator, progress: ProgressRecorder) -> None:
         """Paint as one does who needs nobody else."""
-        async with aclosing(generator):
+        async with _using(generator):
             with _no_connections() as tried:
                 call = _Call(generator, make_request(), progress)
                 await self._run(call)
@@ -330,7 +345,7 @@ class GeneratorContract:
         self, generator: Generator, request: GenerationRequest, progress: ProgressRecorder
     ) -> BackendError:
         call = _Call(generator, request, progress)
-        async with aclosing(generator):
+        async with _using(generator):
             await self._run(call)
         assert call.error is not None, f"it raised nothing: {call.end}"
         assert isinstance(call.error, BackendError), f"{call.error!r} is no BackendError"
@@ -340,8 +355,25 @@ class GeneratorContract:
         return await anyio.to_thread.run_sync(event.wait, self.patience_s)
 
     async def _claims_not_to_resume(self, working: Situation) -> None:
-        async with aclosing(working()) as generator:
+        async with _using(working()) as generator:
             assert not generator.capabilities.resume, "it claims to resume: say how it is brought to that"
+
+
+def _whole(generator: Generator) -> Generator:
+    """The generator, once it is seen to have all that one has."""
+    lacks = lacks_of(generator)
+    assert not lacks, f"{type(generator).__name__} is no generator, it lacks {'; '.join(lacks)}"
+    return generator
+
+
+def _using(generator: Generator) -> AbstractAsyncContextManager[Generator]:
+    return aclosing(_whole(generator))
+
+
+def _slow_work(case: GeneratorCase) -> SlowWork:
+    work: object = case.slow()
+    assert isinstance(work, SlowWork), f"slow() of the case returned {work!r:.60} instead of a SlowWork"
+    return work
 
 
 class _Call:

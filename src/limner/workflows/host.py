@@ -21,9 +21,25 @@ STORE_TIME_LIMIT_MS = 30_000
 async def call_host(call: Awaitable[T], limit_ms: int | None = None) -> T:
     """Await `call`, for at most `limit_ms` if given.
 
-    Raises what the call raises; `TimeoutError` after the limit; `RuntimeError` for a cancellation from
-    within. A cancellation that concerns the caller passes through.
+    Raises what the call raises, of a group with one error that one; `TimeoutError` after the limit;
+    `RuntimeError` for a cancellation from within. A cancellation that concerns the caller passes through.
     """
+    try:
+        return await _called(call, limit_ms)
+    except ExceptionGroup as group:
+        failure = alone(group)
+    # Not from inside the handler: the group would become the context of its own member.
+    raise failure
+
+
+def alone(error: Exception) -> Exception:
+    """The error in a group of one, which task groups make of what goes wrong in them; any other as it is."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+async def _called(call: Awaitable[T], limit_ms: int | None) -> T:
     try:
         with anyio.fail_after(None if limit_ms is None else limit_ms / 1000):
             return await call

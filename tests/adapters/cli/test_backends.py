@@ -8,8 +8,10 @@ from base64 import b64encode
 
 import pytest
 from PIL import Image
+from starlette.responses import JSONResponse
 
 from limner.adapters.factory import BACKENDS
+from limner.adapters.trial import Trial
 from tests.adapters.servers.horde import HordeServer
 from tests.adapters.servers.sdapi import SdapiServer
 from tests.support import png
@@ -59,7 +61,7 @@ def test_a_trial_has_one_picture_made_and_says_what_it_found(run, tmp_path):
     found = answers(result)
     assert (found["reachable"], found["authorised"]) == ("yes", "yes")
     assert found["claims"] == "progress, preview, cancel"
-    assert re.fullmatch(r"[1-9]\d* reports of progress, [1-9]\d* previews", found["seen"])
+    assert re.fullmatch(r"[1-9]\d* reports? of progress, [1-9]\d* previews?", found["seen"])
     assert "server" not in found
     assert found["picture"].startswith("120 × 80, image/")
     assert found["kept in"] == "first.jpg"
@@ -102,6 +104,29 @@ def test_what_was_found_out_of_the_server_is_told_apart_from_what_is_claimed(run
     assert json.loads(run(*arguments, "--json").stdout)["findings"].startswith("tells of our image by its id")
 
 
+def test_a_limit_is_told_with_what_helps_one_picture(run, web):
+    web.answer_json("/sdapi/v1/txt2img", {"detail": "slow down"}, 429, {"Retry-After": "9"})
+    result = run("backends", "test", web.url)
+    assert result.stderr.endswith(
+        "answered 429 and asks for a pause of 9 s: slow down. Wait a while, then try again.\n"
+    )
+
+
+def test_a_server_that_hangs_is_told_with_what_helps(run, web):
+    web.hold("/sdapi/v1/txt2img")
+    result = run("backends", "test", web.url, "--timeout", "0.1")
+    web.released.set()
+    assert result.stderr.startswith("limner: no image within 0.1 s. Give it more time")
+
+
+def test_a_server_that_wants_a_password_says_where_it_is_given(run, web):
+    web.answer_json("/sdapi/v1/txt2img", {"detail": "Not authenticated"}, 401)
+    assert "LIMNER_SDAPI_AUTH" in run("backends", "test", web.url).stderr
+    assert "LIMNER_SDAPI_AUTH" not in run("backends", "test", web.url, "--set", "auth=a:b").stderr
+    web.answer_json("/v1/images/generations", {"detail": "Not authenticated"}, 401)
+    assert "LIMNER_OPENAI_KEY" in run("backends", "test", f"openai={web.url}").stderr
+
+
 def test_an_answer_that_is_no_picture_is_told(run, web):
     SdapiServer(web, b64encode(b"nothing").decode())
     result = run("backends", "test", web.url)
@@ -110,11 +135,69 @@ def test_an_answer_that_is_no_picture_is_told(run, web):
     assert answers(result)["authorised"] == "yes"
 
 
-@pytest.mark.parametrize("wrong", [["crayons"], ["sketch", "--set", "steps"], ["sketch", "--set", "x=1"], []])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["crayons"],
+        ["sketch", "--set", "steps"],
+        ["sketch", "--set", "x=1"],
+        [],
+        ["sketch", "--timeout", "nan"],
+    ],
+)
 def test_bad_usage_is_one_line_and_code_2(run, wrong):
     result = run("backends", "test", *wrong)
     assert result.exit_code == 2
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_place_that_takes_no_file_is_told_before_anything_is_painted(run, web):
+    result = run("backends", "test", web.url, "-o", "nowhere/x.png")
+    assert (result.exit_code, result.stderr) == (2, "limner: no folder nowhere to write x.png into\n")
+    assert web.received == []
+
+
+def test_a_picture_that_cannot_be_written_is_named_by_its_own_place(run, web, tmp_path):
+    (tmp_path / "out").mkdir()
+
+    async def paint_and_remove_the_folder(_):
+        (tmp_path / "out").rmdir()
+        return JSONResponse({"images": [b64encode(png()).decode()]})
+
+    web.on("/sdapi/v1/txt2img", paint_and_remove_the_folder)
+    result = run("backends", "test", web.url, "-o", "out/x.png", "--json")
+    assert result.exit_code == json.loads(result.stdout)["exit_code"] == 4
+    assert result.stderr == "limner: cannot write out/x.png: No such file or directory\n"
+
+
+def test_where_a_trial_could_not_begin_json_is_an_object_all_the_same(run):
+    result = run("backends", "test", "sdapi", "--json")
+    assert json.loads(result.stdout) == {
+        "exit_code": 2,
+        "error": {
+            "kind": "invalid_setting",
+            "message": "sdapi needs an address: sdapi=URL",
+            "hint": "Correct the setting.",
+        },
+    }
+    assert result.stderr == "limner: sdapi needs an address: sdapi=URL\n"
+
+
+def test_no_line_ends_in_blanks_and_one_is_no_plural(run, monkeypatch):
+    monkeypatch.setattr("limner.adapters.cli.backends.try_out", one_report)
+    listed, tried = run("backends").stdout, run("backends", "test", "sketch").stdout
+    assert "seen        1 report of progress, 2 previews\n" in tried
+    assert [line for line in (listed + tried).splitlines() if line != line.rstrip()] == []
+
+
+async def one_report(generator, name, prompt, time_limit_s):
+    return Trial(name, generator.capabilities, reports=1, previews=2)
+
+
+def test_without_a_name_the_one_in_the_environment_is_tried(run, monkeypatch):
+    assert run("backends", "test").exit_code == 2
+    monkeypatch.setenv("LIMNER_GENERATOR", f"sdapi={NOBODY}")
+    assert run("backends", "test").stderr.startswith(f"limner: cannot reach {NOBODY}")
 
 
 def test_the_environment_chooses_who_paints(run, story, monkeypatch):

@@ -14,6 +14,7 @@ import pytest
 from starlette.responses import JSONResponse
 
 from limner.adapters.cli.errors import fault_of
+from limner.errors import NoBalance, Unavailable
 from tests.adapters.cli.conftest import PATIENCE_S, files_in, start
 from tests.adapters.servers.local import happened
 
@@ -80,15 +81,18 @@ BAD_COMMANDS = {
         "\"%prompt%\" as the value of node 6 (CLIPTextEncode), input 'text'"
     ),
     ("story.md", "--workflow", "plain.json"): (
-        "the generator sketch has no option 'workflow'; it has: width, height, steps, step_ms"
+        "--workflow is not for sketch, which has the options width, height, steps, step_ms"
     ),
     ("story.md", "--set", "steps"): "--set takes NAME=VALUE, not 'steps'",
     ("story.md", "--set", "steps=many"): "steps takes a whole number, not 'many'",
     ("story.md", "--set", "stps=4"): (
-        "the generator sketch has no option 'stps'; it has: width, height, steps, step_ms"
+        "the generator sketch has no option 'stps'; did you mean 'steps'? it has: width, height, steps, "
+        "step_ms"
     ),
     ("story.md", "--set", "steps=4", "--set", "steps=5"): "the option steps was given twice",
-    ("story.md", "-g", "horde", "--image-model", "a", "--set", "model=b"): "the option model was given twice",
+    ("story.md", "-g", "horde", "--image-model", "a", "--set", "model=b"): (
+        "--image-model and --set model=… say the same; give one of them"
+    ),
     ("story.md", "-g", f"sdapi={NOBODY}", "--set", "auth=secret"): (
         "auth takes NAME:PASSWORD, not what was given"
     ),
@@ -102,6 +106,20 @@ BAD_COMMANDS = {
     ),
     (): "Missing argument 'FILE|-|REQUEST' (see main illustrate --help)",
     ("story.md", "--zzz"): "No such option '--zzz' (see main illustrate --help)",
+    ("story.md", "--prompt-override", "width,colour"): (
+        "Invalid value for '--prompt-override': 'colour' is none of negative, seed, width, height, steps, "
+        "all (see main illustrate --help)"
+    ),
+    ("story.md", "--bogus"): "No such option '--bogus' (see main illustrate --help)",
+    ("story.md", "--timout", "9"): (
+        "No such option '--timout'. Did you mean '--timeout'? (see main illustrate --help)"
+    ),
+    ("story.md", "--timeout", "nan"): (
+        "Invalid value for '--timeout': 'nan' is not a time in seconds (see main illustrate --help)"
+    ),
+    ("story.md", "--min-interval", "NaN"): (
+        "Invalid value for '--min-interval': 'NaN' is not a time in seconds (see main illustrate --help)"
+    ),
     ("story.md", "--timeout", "0"): (
         "Invalid value for '--timeout': 0.0 is not in the range 0.001<=x<=86400 (see main illustrate --help)"
     ),
@@ -170,7 +188,8 @@ def test_a_server_that_cannot_be_reached_is_code_3_and_no_text_is_written(run, t
     result = run("illustrate", "story.md", "-g", NOBODY, "--attempts", "1", "-q")
     assert result.stderr == (
         "limner: no image for “a red fox in the snow” and 1 more: "
-        f"cannot reach {NOBODY}{TXT2IMG}: connection refused\n"
+        f"cannot reach {NOBODY}{TXT2IMG}: connection refused. "
+        "Check that the service runs and that its address is right.\n"
     )
     assert result.exit_code == 3
     assert files_in(tmp_path) == before
@@ -208,6 +227,37 @@ def test_a_thousand_prompts_are_not_taken_through_a_thousand_refusals(run, web, 
     assert len(told["failed"]) + len(told["cancelled"]) == told["prompts"] == 1_000
     assert len([request for request in web.received if request.path == TXT2IMG]) < 20
     assert len(result.stderr.splitlines()) == 2
+
+
+def test_a_server_that_hangs_is_given_up_like_one_that_refuses(run, web, tmp_path):
+    (tmp_path / "many.md").write_text("\n".join(f'<img_prompt="fox {n}">' for n in range(9)))
+    web.hold(TXT2IMG)
+    result = run("illustrate", "many.md", "-g", web.url, "--timeout", "0.2", "--json", "-q")
+    told = json.loads(result.stdout)
+    assert result.exit_code == 3
+    assert (len(told["failed"]), len(told["cancelled"])) == (2, 7)
+    failed, given_up = result.stderr.splitlines()
+    assert failed == (
+        "limner: no image for “fox 0” and 1 more: not finished within 0.2 s. Raise --timeout, or see whether "
+        "the server paints at all: limner backends test WHO."
+    )
+    assert given_up == "limner: given up: 7 prompts"
+
+
+def test_what_to_do_is_said_once_for_each_kind_of_failure(run, web):
+    async def refuse(request):
+        return JSONResponse({"detail": f"no {request.json['prompt']} today"}, 402)
+
+    web.on(TXT2IMG, refuse)
+    lines = run("illustrate", "story.md", "-g", web.url, "-q").stderr.splitlines()
+    assert [line.rpartition(" today")[2] for line in lines] == [f". {NoBalance.hint}", ""]
+
+
+def test_a_sentence_that_has_its_full_stop_gets_no_second_one():
+    assert fault_of(Unavailable("The model is loading.")).lines == (
+        f"The model is loading. {Unavailable.hint}",
+    )
+    assert fault_of(Unavailable("it is loading")).lines == (f"it is loading. {Unavailable.hint}",)
 
 
 def test_what_was_made_is_written_when_some_images_fail(run, web, tmp_path, png):

@@ -200,5 +200,5 @@ def test_without_the_extra_one_line_says_what_to_install(run, monkeypatch):
     result = run("demo", "--page")
     assert result.exit_code == 2
     [line] = result.stderr.splitlines()
-    assert "pip install 'limner[server]'" in line
+    assert "pip install '/path/to/limner[server]'" in line
     assert "limner demo --no-browser" in line

@@ -241,6 +241,8 @@ def test_prompts_ask_for_settings_themselves_only_where_they_may(run, tmp_path):
     for flags, size in (
         ([], (96, 64)),
         (["--prompt-override", "width", "--prompt-override", "height"], (70, 80)),
+        (["--prompt-override", "width, seed"], (70, 64)),
+        (["--prompt-override", "all"], (70, 80)),
     ):
         assert run("illustrate", "story.md", *flags).exit_code == 0
         [path] = (tmp_path / "story-images").iterdir()

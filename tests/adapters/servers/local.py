@@ -45,13 +45,18 @@ Handler = Callable[[Received], Awaitable[Response]]
 
 
 class RunningApp:
-    """An ASGI application behind a real server in a thread. `ws` is uvicorn's word for its websockets."""
+    """An ASGI application behind a real server in a thread. `ws` and `lifespan` are uvicorn's words."""
 
-    def __init__(self, app: ASGIApp, ws: Literal["none", "wsproto"] = "none") -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        ws: Literal["none", "wsproto"] = "none",
+        lifespan: Literal["on", "off"] = "off",
+    ) -> None:
         # Listening before the thread runs: a connection made meanwhile waits, and nobody has to poll.
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
-        config = uvicorn.Config(app, log_config=None, lifespan="off", ws=ws, timeout_graceful_shutdown=1)
+        config = uvicorn.Config(app, log_config=None, lifespan=lifespan, ws=ws, timeout_graceful_shutdown=1)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]})
         self._thread.start()

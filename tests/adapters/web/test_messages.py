@@ -439,4 +439,4 @@ def test_a_missing_extra_is_named():
         "except InvalidSetting as error: print(error)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout == "the web app needs Starlette: pip install 'limner[server]'\n"
+    assert done.stdout == "the web app needs Starlette: pip install '/path/to/limner[server]'\n"

@@ -15,13 +15,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from limner.adapters.cli.errors import BadInput, ExitCode, fault_of
+from limner.adapters.cli.errors import BadInput, ExitCode, fault_of, with_hint
+from limner.adapters.cli.lines import counted, print_grid
 from limner.adapters.cli.logs import verbosity_option
+from limner.adapters.cli.outputs import check_place, write_bytes
+from limner.adapters.cli.parameters import Seconds
 from limner.adapters.factory import BACKENDS, Backend, backend_of
 from limner.adapters.options import REQUIRED, Option
 from limner.adapters.sniffing import one_line
 from limner.adapters.trial import Trial, try_out
-from limner.adapters.whole_file import write_whole
+from limner.errors import BackendError, QueueFull, RateLimited
 from limner.workflows.ports import Generator
 
 TEST_PROMPT = "a lighthouse at night, a keeper with a lamp"
@@ -47,29 +50,37 @@ def set_option(command: Function) -> Function:
 
 
 def options_from(
-    spec: str, given: Sequence[str], besides: Mapping[str, str | None] | None = None
+    spec: str, given: Sequence[str], besides: Mapping[str, tuple[str, str | None]] | None = None
 ) -> dict[str, Any]:
-    """The options of the generator that `spec` names: those of `--set`, and what was given `besides`.
+    """The options of the generator that `spec` names: those of `--set`, and those with a flag of their own.
+
+    `besides` are the latter: by the flag, the option and its value, None where it was not given.
 
     Raises `BadInput`, `InvalidSetting`.
     """
-    known = backend_of(spec)[0].options
-    besides = {
-        name: known[name].value_of(value) if name in known else value
-        for name, value in (besides or {}).items()
-        if value is not None
-    }
+    backend = backend_of(spec)[0]
+    known = backend.options
     options: dict[str, Any] = {}
+    typed: dict[str, str] = {}
+    for flag, (name, value) in (besides or {}).items():
+        if value is None:
+            continue
+        if name not in known:
+            raise BadInput(f"{flag} is not for {backend.name}, which has the options {', '.join(known)}")
+        options[name] = known[name].value_of(value)
+        typed[name] = flag
     for each in given:
         name, equals, text = each.partition("=")
         name = name.strip().replace("-", "_")
         if not equals:
             raise BadInput(f"--set takes NAME=VALUE, not {one_line(each, 60)!r}")
-        if name in options or name in besides:
+        if name in typed:
+            raise BadInput(f"{typed[name]} and --set {name}=… say the same; give one of them")
+        if name in options:
             raise BadInput(f"the option {name} was given twice")
         # What the generator does not have is refused by the factory, which names what it has.
         options[name] = known[name].value_of(text) if name in known else text
-    return {**besides, **options}
+    return options
 
 
 @click.group("backends", invoke_without_command=True, short_help="List who can paint, and try one for real.")
@@ -114,7 +125,7 @@ def _show(console: Console, backend: Backend) -> None:
             ", ".join(_variables(backend, option)),
             style="default",
         )
-    console.print(table)
+    print_grid(console, table)
 
 
 def _variables(backend: Backend, option: Option) -> list[str]:
@@ -150,7 +161,7 @@ def _as_json(backend: Backend) -> dict[str, Any]:
 
 
 @backends_command.command("test", epilog=_EXIT_CODES, short_help="Have one picture made.")
-@click.argument("who", metavar="WHO")
+@click.argument("who", metavar="[WHO]", envvar="LIMNER_GENERATOR")
 @set_option
 @click.option("--prompt", metavar="TEXT", default=TEST_PROMPT, show_default=True, help="What to paint.")
 @click.option(
@@ -158,7 +169,7 @@ def _as_json(backend: Backend) -> dict[str, Any]:
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(0.001, 86400),
+    type=Seconds(0.001, 86400),
     default=120,
     show_default=True,
     metavar="SECONDS",
@@ -178,7 +189,7 @@ def test_command(
 ) -> None:
     """Have one picture made by WHO, and say what was found: reachable, authorised, what it can do.
 
-    The picture costs what a picture costs there.
+    Without WHO, by whom LIMNER_GENERATOR names. The picture costs what a picture costs there.
 
     \b
     Examples:
@@ -186,16 +197,31 @@ def test_command(
       limner backends test sdapi=http://127.0.0.1:7860 --set steps=4 -o first.png
       limner backends test comfyui=http://127.0.0.1:8188 --set workflow=flow.json
     """
-    backend, behind = backend_of(who)
-    generator = backend.made(options_from(who, set_options), *behind)
-    trial = anyio.run(_try_and_close, generator, backend.name, prompt, timeout)
-    if trial.image is not None and output is not None:
-        write_whole(output, trial.image.data)
+    try:
+        trial = _trial(who, set_options, prompt, output, timeout)
+    except Exception as error:
+        if as_json:
+            fault = fault_of(error)
+            told = {"kind": fault.kind, "message": fault.message, "hint": getattr(error, "hint", "")}
+            click.echo(json.dumps({"exit_code": int(fault.exit_code), "error": told}, indent=2))
+        raise
     if as_json:
         click.echo(json.dumps(_trial_as_json(trial), indent=2))
     else:
         _tell(Console(highlight=False), trial, output)
     context.exit(ExitCode.OK if trial.error is None else ExitCode.BACKEND)
+
+
+def _trial(who: str, set_options: Sequence[str], prompt: str, output: Path | None, timeout: float) -> Trial:
+    # Before anything is painted: a picture costs something.
+    if output is not None:
+        check_place(output)
+    backend, behind = backend_of(who)
+    generator = backend.made(options_from(who, set_options), *behind)
+    trial = anyio.run(_try_and_close, generator, backend.name, prompt, timeout)
+    if trial.image is not None and output is not None:
+        write_bytes(output, trial.image.data)
+    return trial
 
 
 async def _try_and_close(generator: Generator, name: str, prompt: str, time_limit_s: float) -> Trial:
@@ -210,7 +236,7 @@ def _tell(console: Console, trial: Trial, output: Path | None) -> None:
     rows = {
         "reachable": answers[trial.reachable],
         "authorised": answers[trial.authorised],
-        "seen": f"{trial.reports} reports of progress, {trial.previews} previews",
+        "seen": f"{counted(trial.reports, 'report')} of progress, {counted(trial.previews, 'preview')}",
         "claims": ", ".join(claims) or "images only",
         "picture": "none"
         if image is None
@@ -226,9 +252,14 @@ def _tell(console: Console, trial: Trial, output: Path | None) -> None:
     table = Table.grid(padding=(0, 2))
     for name, value in rows.items():
         table.add_row(Text(name, "dim"), Text(value))
-    console.print(table)
+    print_grid(console, table)
     if trial.error is not None:
-        click.echo(f"limner: {fault_of(trial.error).lines[0]}", err=True)
+        click.echo(f"limner: {with_hint(fault_of(trial.error).message, _hint(trial.error))}", err=True)
+
+
+def _hint(error: BackendError) -> str:
+    """What to do next. One picture was asked for, so there is no number of them to lower."""
+    return "Wait a while, then try again." if isinstance(error, (RateLimited, QueueFull)) else error.hint
 
 
 def _trial_as_json(trial: Trial) -> dict[str, Any]:
@@ -253,5 +284,5 @@ def _trial_as_json(trial: Trial) -> dict[str, Any]:
         },
         "error": None
         if trial.error is None
-        else {"kind": trial.error.kind, "message": fault_of(trial.error).message, "hint": trial.error.hint},
+        else {"kind": trial.error.kind, "message": fault_of(trial.error).message, "hint": _hint(trial.error)},
     }

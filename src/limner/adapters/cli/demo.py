@@ -145,7 +145,8 @@ def run_page(settings: PageSettings, pace: Pace) -> None:
         if (error.name or "").partition(".")[0] not in ("starlette", "uvicorn"):
             raise
         raise InvalidSetting(
-            "the page needs an extra: pip install 'limner[server]'; limner demo --no-browser does without"
+            "the page needs an extra: pip install '/path/to/limner[server]'; "
+            "limner demo --no-browser does without"
         ) from error
     generator, painter = _generator(settings, pace)
     with _folder(settings.data_dir) as folder, listening_socket(settings.port) as listening:

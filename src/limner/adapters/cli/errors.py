@@ -13,6 +13,14 @@ from limner.errors import BackendError, CallerError, InternalError, InvalidPatte
 _LONGEST_LINE = 600
 _PATTERN_WINDOW = 60
 
+# What other hosts of Limner do with settings is done here with options.
+_ON_THE_COMMAND_LINE = {
+    "image_timeout": "Raise --timeout, or see whether the server paints at all: limner backends test WHO.",
+    "rate_limited": "Lower --max-concurrent or raise --min-interval.",
+    "queue_full": "Lower --max-concurrent.",
+    "answer_too_large": "Ask for smaller images.",
+}
+
 
 class ExitCode(IntEnum):
     """What the process ends with."""
@@ -62,7 +70,7 @@ def fault_of(error: BaseException) -> Fault:
     if isinstance(error, LimnerError) and not isinstance(error, InternalError):
         message = one_line(str(error), _LONGEST_LINE)
         # A caller's or a disk's error says all there is to say; of a server's, people ask what to do.
-        line = f"{message}. {error.hint}" if isinstance(error, BackendError) and error.hint else message
+        line = with_hint(message, error.hint) if isinstance(error, BackendError) else message
         return Fault(_exit_code(error), error.kind, message, (line,))
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
@@ -75,8 +83,20 @@ def fault_of(error: BaseException) -> Fault:
     return Fault(ExitCode.INTERNAL, InternalError.kind, message, (line,))
 
 
+def with_hint(message: str, hint: str) -> str:
+    """A message and what to do next, as sentences."""
+    if not hint:
+        return message
+    return f"{message} {hint}" if message.endswith((".", "!", "?", "…")) else f"{message}. {hint}"
+
+
 def hint_for(kind: str) -> str:
-    """The hint of a server's error, known only by its `kind`; empty for any other."""
+    """What to do about an image that failed for this `kind` of reason; empty where there is nothing to say.
+
+    Options are named as the command line has them.
+    """
+    if kind in _ON_THE_COMMAND_LINE:
+        return _ON_THE_COMMAND_LINE[kind]
     kinds: list[type[BackendError]] = [BackendError]
     for each in kinds:
         kinds += each.__subclasses__()

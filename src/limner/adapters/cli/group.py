@@ -19,6 +19,8 @@ from limner.adapters.cli.diagrams import diagrams_command
 from limner.adapters.cli.errors import EXIT_CODES_HELP, ExitCode, fault_of
 from limner.adapters.cli.illustrate import illustrate_command
 from limner.adapters.cli.logs import configure_logs, verbosity, verbosity_option
+from limner.adapters.cli.parameters import likely
+from limner.adapters.cli.serve import serve_command
 from limner.adapters.cli.sessions import sessions_command
 
 
@@ -55,6 +57,9 @@ def _usage(error: click.ClickException) -> int:
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         click.echo(error.format_message())
         return ExitCode.OK
+    if possibilities := getattr(error, "possibilities", None):
+        typed = getattr(error, "option_name", None) or getattr(error, "command_name", None) or ""
+        possibilities[:] = likely(typed, possibilities)
     message = " ".join(error.format_message().split()).rstrip(".")
     _complain(f"{message} (see {command} --help)")
     return ExitCode.USAGE
@@ -82,6 +87,7 @@ def main() -> None:
       limner demo
       limner illustrate story.md
       limner illustrate --openai http://127.0.0.1:11434 --model llama3.2 "a night at sea"
+      limner serve --upstream http://127.0.0.1:11434 --teach
       limner illustrate --help
     """
 
@@ -92,3 +98,4 @@ main.add_command(diagrams_command)
 main.add_command(check_command)
 main.add_command(sessions_command)
 main.add_command(backends_command)
+main.add_command(serve_command)

@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import get_args
 
 import anyio
 import click
 from rich.console import Console
 
-from limner.adapters.cli.backends import options_from, set_option
+from limner.adapters.cli.backends import options_from
 from limner.adapters.cli.display import Display, display_for
 from limner.adapters.cli.errors import EXIT_CODES_HELP, BadInput, fault_of
 from limner.adapters.cli.inputs import STDIN, read_text
 from limner.adapters.cli.logs import verbosity_option
 from limner.adapters.cli.outputs import STDOUT, Outputs, ProfileName, plan_outputs, write_file, write_text
 from limner.adapters.cli.page import page_of
+from limner.adapters.cli.painting_options import chosen_patterns, painting_options
 from limner.adapters.cli.report import Report, fault_as_json
 from limner.adapters.cli.run import Outcome, illustrate_stream, illustrate_text
 from limner.adapters.cli.teaching import system_prompt
-from limner.adapters.factory import POSSIBLE, generator_from, openai_key_from_environment
+from limner.adapters.factory import generator_from, openai_key_from_environment
 from limner.adapters.image_folder import FolderImageStore
 from limner.adapters.inspection import PillowInspector
 from limner.adapters.journal_memory import MemoryJournal
 from limner.adapters.limner import Limner
 from limner.adapters.message_memory import MemoryMessageStore
 from limner.adapters.openai_chat import stream_chat
-from limner.adapters.redaction import shown_address
 from limner.errors import StorageError
 from limner.text import (
-    DEFAULT_PATTERNS,
-    PRESETS,
     PromptPatterns,
     TagPattern,
     compile_patterns,
@@ -42,9 +38,6 @@ from limner.workflows.overrides import Override
 
 FOREVER_MS = 7 * 24 * 60 * 60 * 1000
 """The drain timeout: here a person waits, who can press Ctrl-C, and each image has its own limit."""
-
-# A host with a port, as people copy it from a server's own output.
-_BARE_ADDRESS = re.compile(r"[\w.-]{1,100}:\d{1,5}(?:/\S{0,100})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +70,8 @@ class Settings:
 
     @property
     def patterns(self) -> tuple[str | TagPattern, ...]:
-        """What marks a prompt: the presets, then the regular expressions; without either the defaults.
-
-        Raises `BadInput` for a preset that does not exist.
-        """
-        for name in self.preset:
-            if name not in PRESETS:
-                raise BadInput(f"no preset {name!r}; there are: {', '.join(PRESETS)}")
-        tags = [tag for name in self.preset for tag in PRESETS[name]]
-        return (*tags, *self.pattern) or DEFAULT_PATTERNS
+        """What marks a prompt. Raises `BadInput` for a preset that does not exist."""
+        return chosen_patterns(self.preset, self.pattern)
 
 
 @click.command(
@@ -98,67 +84,7 @@ class Settings:
 @click.option("--images", metavar="DIR", help="Where the images go.")
 @click.option("--page", metavar="FILE", help="Also write an HTML page that holds its images itself.")
 @click.option("--profile", type=click.Choice(["html", "markdown"]), help="How an image is written.")
-@click.option(
-    "-g",
-    "--generator",
-    metavar="WHO",
-    default="sketch",
-    show_default=True,
-    envvar="LIMNER_GENERATOR",
-    help=f"Who paints: {POSSIBLE}; without it LIMNER_GENERATOR.",
-)
-@set_option
-@click.option("--image-model", metavar="NAME", help="The model that paints, where there is a choice.")
-@click.option("--workflow", metavar="FILE", help="The workflow that comfyui=URL paints with, in API format.")
-@click.option(
-    "--pattern", multiple=True, metavar="REGEX", help="A regular expression whose first group is the prompt."
-)
-@click.option("--preset", multiple=True, metavar="NAME", help=f"A set of tags: {', '.join(PRESETS)}.")
-@click.option(
-    "--code-fences/--no-code-fences", default=True, help="Whether tags in fenced code count. They do."
-)
-@click.option(
-    "--max-concurrent",
-    type=click.IntRange(1, 1000),
-    default=2,
-    show_default=True,
-    metavar="N",
-    help="How many images are made at once.",
-)
-@click.option(
-    "--min-interval",
-    type=click.FloatRange(0, 3600),
-    default=0,
-    metavar="SECONDS",
-    help="The least time between two starts.",
-)
-@click.option(
-    "--timeout",
-    type=click.FloatRange(0.001, 86400),
-    default=120,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long one image may take, with its repetitions.",
-)
-@click.option(
-    "--attempts",
-    type=click.IntRange(1, 100),
-    default=3,
-    show_default=True,
-    metavar="N",
-    help="How often an image is tried.",
-)
-@click.option(
-    "--prompt-override",
-    multiple=True,
-    type=click.Choice(get_args(Override)),
-    help="Let prompts ask for this themselves: a red fox --width 768; repeatable.",
-)
-@click.option(
-    "--strip-metadata",
-    is_flag=True,
-    help="Leave out of the image files what servers write into them besides the picture.",
-)
+@painting_options
 @click.option("--openai", metavar="URL", help="Stream a reply from this OpenAI-compatible chat server.")
 @click.option("--model", metavar="NAME", help="The model that writes, with --openai.")
 @click.option("--system", metavar="TEXT", help="The system prompt, instead of one that teaches the tags.")
@@ -251,9 +177,6 @@ def _refuse_contradictions(settings: Settings) -> None:
     to_stdout = settings.output == STDOUT or (
         settings.output is None and settings.source == STDIN and settings.openai is None
     )
-    if _BARE_ADDRESS.fullmatch(settings.generator):
-        bare = shown_address(settings.generator)
-        raise BadInput(f"no generator {bare!r}; an address needs http:// before it: http://{bare}")
     if settings.as_json and to_stdout:
         raise BadInput("--json needs standard output for itself; name a file for the text with -o")
     if settings.openai is None:
@@ -270,7 +193,7 @@ async def _illustrate(settings: Settings, outputs: Outputs, text: str, display: 
     options = options_from(
         settings.generator,
         settings.set_options,
-        {"model": settings.image_model, "workflow": settings.workflow},
+        {"--image-model": ("model", settings.image_model), "--workflow": ("workflow", settings.workflow)},
     )
     async with (
         aclosing(generator_from(settings.generator, **options)) as generator,

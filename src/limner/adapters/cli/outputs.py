@@ -108,8 +108,13 @@ def write_text(outputs: Outputs, text: str) -> None:
 
 def write_file(path: Path, text: str) -> None:
     """Write a text file, whole. Raises `StorageError`."""
+    write_bytes(path, _encoded(text))
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file, whole. Raises `StorageError`."""
     try:
-        write_whole(path, _encoded(text))
+        write_whole(path, data)
     except OSError as error:
         raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
 
@@ -154,18 +159,23 @@ def _check(outputs: Outputs, source: str | None) -> None:
     for file in _files(outputs):
         if source is not None and source != STDIN and _same_file(file, Path(source)):
             raise BadInput(f"{file} is the input; name another output with -o")
-        if file.is_dir():
-            raise BadInput(f"{file} is a folder, not a file")
-        if not file.parent.is_dir():
-            raise BadInput(f"no folder {file.parent} to write {file.name} into")
-        if not os.access(file if file.exists() and not file.is_file() else file.parent, os.W_OK):
-            raise StorageError(f"cannot write into the folder {file.parent}: permission denied")
+        check_place(file)
     if outputs.text is not None and outputs.page is not None and _same_file(outputs.text, outputs.page):
         raise BadInput(f"{outputs.page} would be both the text and the page; name another page")
-    _check_images_folder(outputs.images)
+    check_images_folder(outputs.images)
 
 
-def _check_images_folder(images: Path) -> None:
+def check_place(file: Path) -> None:
+    """See whether a file can be written there. Raises `BadInput`, `StorageError`."""
+    if file.is_dir():
+        raise BadInput(f"{file} is a folder, not a file")
+    if not file.parent.is_dir():
+        raise BadInput(f"no folder {file.parent} to write {file.name} into")
+    if not os.access(file if file.exists() and not file.is_file() else file.parent, os.W_OK):
+        raise StorageError(f"cannot write into the folder {file.parent}: permission denied")
+
+
+def check_images_folder(images: Path) -> None:
     """Try it out: permissions do not tell of read-only file systems and of folders that take no files."""
     made: list[Path] = []
     try:

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from limner.adapters.cli.errors import ExitCode, Fault, hint_for
+from limner.adapters.cli.errors import ExitCode, Fault, hint_for, with_hint
+from limner.adapters.cli.lines import counted
 from limner.adapters.cli.outputs import STDOUT, Outputs
 from limner.adapters.cli.run import Outcome
 from limner.adapters.sniffing import one_line
@@ -15,7 +16,7 @@ from limner.states.outcome import FailedPrompt
 from limner.text import DEFAULT_PATTERNS, TagPattern, describe
 
 _LONGEST_LIST = 5
-_LONGEST_REASON = 300
+_LONGEST_REASON = 480
 _NOT_STORED = "image_not_stored"
 
 
@@ -61,11 +62,11 @@ class Report:
         """One line on what was made."""
         found = len(self.outcome.prompts)
         if not found and self.already_illustrated:
-            has = f"{_count(self.already_illustrated, 'prompt')}, all illustrated already"
+            has = f"{counted(self.already_illustrated, 'prompt')}, all illustrated already"
         elif not found:
             has = f"no image prompt found (looked for {self._looked_for()})"
         else:
-            has = f"{len(self.outcome.result.placed)} of {_count(found, 'image')} placed"
+            has = f"{len(self.outcome.result.placed)} of {counted(found, 'image')} placed"
         if not self.has_text_to_write:
             return f"{has}; no text was written"
         where = "standard output" if self.outputs.text is None else str(self.outputs.text)
@@ -83,8 +84,8 @@ class Report:
         for unplaced in outcome.result.unplaced[:_LONGEST_LIST]:
             lines.append(f"not placed: {self.outputs.image_file(unplaced.image_url)}: {unplaced.reason}")
         if outcome.result.cancelled:
-            lines.append(f"given up: {_count(len(outcome.result.cancelled), 'prompt')}")
-        return [one_line(line, 600) for line in lines]
+            lines.append(f"given up: {counted(len(outcome.result.cancelled), 'prompt')}")
+        return [one_line(line, 800) for line in lines]
 
     def as_json(self) -> str:
         """One JSON object, described in docs/cli.md."""
@@ -140,8 +141,7 @@ class Report:
             return None
         problem = self.outcome.result.failed[0].problem
         words = one_line(problem.message or problem.kind, _LONGEST_REASON)
-        hint = hint_for(problem.kind)
-        return {"kind": problem.kind, "message": f"{words}. {hint}" if hint else words}
+        return {"kind": problem.kind, "message": with_hint(words, hint_for(problem.kind))}
 
     def _looked_for(self) -> str:
         shown = [
@@ -175,19 +175,17 @@ def _json(content: Mapping[str, object]) -> str:
 
 
 def _grouped(failed: Sequence[FailedPrompt]) -> list[str]:
-    """One line for each reason, since a thousand prompts usually fail for one."""
-    by_reason: dict[str, list[str]] = {}
+    """One line for each reason, since a thousand prompts usually fail for one; each hint is said once."""
+    by_reason: dict[tuple[str, str], list[str]] = {}
     for each in failed:
         reason = one_line(each.problem.message or each.problem.kind, _LONGEST_REASON)
-        by_reason.setdefault(reason, []).append(describe(each.prompt))
-    lines = []
-    for reason, prompts in list(by_reason.items())[:_LONGEST_LIST]:
+        by_reason.setdefault((reason, hint_for(each.problem.kind)), []).append(describe(each.prompt))
+    lines: list[str] = []
+    hints: set[str] = set()
+    for (reason, hint), prompts in list(by_reason.items())[:_LONGEST_LIST]:
         which = f"“{one_line(prompts[0], 60)}”" + (f" and {len(prompts) - 1} more" if prompts[1:] else "")
-        lines.append(f"no image for {which}: {reason}")
+        lines.append(with_hint(f"no image for {which}: {reason}", "" if hint in hints else hint))
+        hints.add(hint)
     if len(by_reason) > _LONGEST_LIST:
-        lines.append(f"… and {len(by_reason) - _LONGEST_LIST} other reasons (--json lists all)")
+        lines.append(f"… and {counted(len(by_reason) - _LONGEST_LIST, 'other reason')} (--json lists all)")
     return lines
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -21,8 +21,14 @@ from limner.workflows.progress_events import PromptProgress
 MESSAGE_ID = "text"
 """The one message of the run. Always the same, so that the same text gives the same seeds."""
 
-HOPELESS = frozenset({"auth", "no_balance", "unavailable", "image_not_stored"})
-"""Failures that are the server's, the account's or the disk's: the next prompt would meet the same."""
+HOPELESS = frozenset(
+    {"auth", "no_balance", "unavailable", "wrong_address", "image_timeout", "image_not_stored"}
+)
+"""Failures that are the server's, the account's or the disk's: the next prompt would meet the same.
+
+A time limit that passes may be the image's own fault. Where it passes for all that run at once and nothing
+was made, it is the server that hangs, or a limit that no image keeps.
+"""
 
 
 @dataclass(frozen=True, slots=True)

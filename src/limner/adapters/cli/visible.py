@@ -21,16 +21,20 @@ class VisiblePiece(NamedTuple):
 class VisibleText:
     """Cuts a streamed text into prose and prompts. Only for the eye: what counts is `limner.text`.
 
-    Control characters are dropped, since a model's text must not be able to steer the terminal.
+    Unless the text is not `for_terminal`, control characters are dropped, since a model's text must not be
+    able to steer the terminal.
     """
 
-    def __init__(self, patterns: Iterable[str | TagPattern]) -> None:
+    def __init__(self, patterns: Iterable[str | TagPattern], *, for_terminal: bool = True) -> None:
+        self._for_terminal = for_terminal
         self._tags = [pattern for pattern in patterns if isinstance(pattern, TagPattern)]
         self._held = ""
 
     def feed(self, chunk: str) -> list[VisiblePiece]:
         """What can be shown now."""
-        self._held += "".join(ch for ch in chunk if ch.isprintable() or ch == "\n")
+        if self._for_terminal:
+            chunk = "".join(ch for ch in chunk if ch.isprintable() or ch == "\n")
+        self._held += chunk
         pieces: list[VisiblePiece] = []
         while self._held:
             start, tag = self._first_opener()

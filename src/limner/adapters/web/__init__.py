@@ -5,4 +5,4 @@ from importlib.util import find_spec
 from limner.errors import InvalidSetting
 
 if find_spec("starlette") is None:
-    raise InvalidSetting("the web app needs Starlette: pip install 'limner[server]'")
+    raise InvalidSetting("the web app needs Starlette: pip install '/path/to/limner[server]'")

@@ -1,0 +1,61 @@
+"""A Discord bot that answers whoever mentions it, with pictures. With a storyteller for a model.
+
+pip install discord.py
+DISCORD_TOKEN=… python examples/discord_bot.py
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+
+import discord
+
+from limner import Limner
+from limner.adapters.sinks.discord import DiscordChat
+
+
+async def model(question: str) -> AsyncIterator[str]:
+    """Stands for your language model; with `chunks="openai"` below it may give a client's own chunks."""
+    reply = (
+        f"You asked: {question}\n\nThe keeper lit the lamp.\n\n"
+        '<!--img-prompt="a lighthouse at night, a beam over the sea"-->\n\n'
+        "By morning the storm was gone.\n\n"
+        '<!--img-prompt="a calm sea at sunrise, gulls"-->\n'
+    )
+    for start in range(0, len(reply), 5):
+        await asyncio.sleep(0.02)
+        yield reply[start : start + 5]
+
+
+class Bot(discord.Client):
+    """Answers where it is mentioned, and in direct messages."""
+
+    def __init__(self, limner: Limner) -> None:
+        # A bot is told the text of messages that mention it, and of direct ones, without asking for more.
+        super().__init__(intents=discord.Intents(guilds=True, messages=True))
+        self.chat = DiscordChat(limner, discord)
+
+    async def on_message(self, message: discord.Message) -> None:
+        """Stream the reply; its pictures come when they are there."""
+        if message.author.bot or self.user is None:
+            return
+        if message.guild is None or self.user in message.mentions:
+            question = message.content.replace(self.user.mention, "").strip()
+            await self.chat.answer(message, model(question))
+
+    async def on_interaction(self, interaction: discord.Interaction) -> None:
+        """A click on a picture's button."""
+        await self.chat.clicked(interaction)
+
+
+async def main() -> None:
+    """Run until interrupted, and wait for pictures that are under way."""
+    async with Limner(data_dir="limner-data") as limner, Bot(limner) as bot:
+        discord.utils.setup_logging()
+        await bot.start(os.environ["DISCORD_TOKEN"])
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,276 @@
+"""The command `limner serve`: a proxy before a chat server of OpenAI's kind that illustrates replies."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import ipaddress
+import logging
+import socket
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from limner.adapters.cli.backends import options_from
+from limner.adapters.cli.errors import EXIT_CODES_HELP, BadInput
+from limner.adapters.cli.logs import verbosity_option
+from limner.adapters.cli.outputs import check_images_folder
+from limner.adapters.cli.painting_options import chosen_patterns, painting_options
+from limner.adapters.cli.parameters import Seconds
+from limner.adapters.cli.teaching import system_prompt
+from limner.adapters.factory import generator_from
+from limner.adapters.http import Relay
+from limner.adapters.image_folder import FolderImageStore
+from limner.adapters.inspection import PillowInspector
+from limner.adapters.journal_memory import MemoryJournal
+from limner.adapters.limner import Limner
+from limner.adapters.message_memory import MemoryMessageStore
+from limner.adapters.openai_api import openai_base_url
+from limner.errors import InvalidSetting
+from limner.text import TagPattern, compile_patterns
+from limner.workflows.overrides import Override
+from limner.workflows.ports import Generator
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
+DEFAULT_PORT = 8808
+
+# What is still going on at Ctrl-C gets this long to end by itself.
+_GRACE_S = 1
+_KEEP_SESSIONS = 100
+_LISTEN_BACKLOG = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The options of the command, as they were given."""
+
+    upstream: str
+    host: str
+    port: int
+    public_url: str | None
+    profile: Literal["markdown-data", "markdown", "html"]
+    progress: Literal["none", "reasoning"]
+    teach: bool
+    data_dir: str
+    thumbnail: int
+    wait: float
+    generator: str
+    image_model: str | None
+    workflow: str | None
+    set_options: tuple[str, ...]
+    pattern: tuple[str, ...]
+    preset: tuple[str, ...]
+    code_fences: bool
+    max_concurrent: int
+    min_interval: float
+    timeout: float
+    attempts: int
+    prompt_override: tuple[Override, ...]
+    strip_metadata: bool
+
+
+@click.command(
+    "serve",
+    epilog=EXIT_CODES_HELP,
+    short_help="Illustrate the replies of any OpenAI-compatible chat server, as a proxy before it.",
+)
+@click.option(
+    "--upstream",
+    metavar="URL",
+    required=True,
+    envvar="LIMNER_UPSTREAM",
+    help="The chat server, with or without /v1; without it LIMNER_UPSTREAM.",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, metavar="HOST", help="Where to listen.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=DEFAULT_PORT, show_default=True, metavar="PORT"
+)
+@click.option(
+    "--public-url",
+    metavar="URL",
+    help="What readers know this server by, for the addresses of pictures; else the host they asked for.",
+)
+@click.option(
+    "--profile",
+    type=click.Choice(["markdown-data", "markdown", "html"]),
+    default="markdown-data",
+    show_default=True,
+    help="How a picture is written, where the client does not say.",
+)
+@click.option(
+    "--progress",
+    type=click.Choice(["none", "reasoning"]),
+    default="none",
+    show_default=True,
+    help="Where progress is told, where the client does not say.",
+)
+@click.option("--teach", is_flag=True, help="Teach the model to ask for pictures, in the system message.")
+@click.option(
+    "--data-dir", default="limner-data", show_default=True, metavar="DIR", help="Where the pictures are kept."
+)
+@click.option(
+    "--thumbnail",
+    type=click.IntRange(32, 2048),
+    default=384,
+    show_default=True,
+    metavar="PIXELS",
+    help="The longer side of the pictures that markdown-data writes.",
+)
+@click.option(
+    "--wait",
+    type=Seconds(1, 86400),
+    default=300,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long a reply waits for its pictures at most.",
+)
+@painting_options
+@verbosity_option
+def serve_command(**options: object) -> None:
+    """Illustrate the replies of an OpenAI-compatible chat server, as a proxy before it.
+
+    In the chat program, put this server's address where the chat server's was:
+    http://127.0.0.1:8808/v1 . The text streams as before; the pictures that it asks for are made meanwhile
+    and come at its end. Everything else passes through. The key that the chat program sends goes to the
+    upstream and nowhere else. Ctrl-C ends it.
+
+    \b
+    Examples:
+      limner serve --upstream http://127.0.0.1:11434 --teach
+      limner serve --upstream https://api.openai.com --generator sdapi=http://127.0.0.1:7860
+      limner serve --upstream http://127.0.0.1:5001 --profile html --port 9000
+    """
+    _serve(Settings(**options))  # type: ignore[arg-type]  # click gives what the options above declare
+
+
+def _serve(settings: Settings) -> None:
+    try:
+        import uvicorn
+    except ImportError as error:
+        raise _extra_missing(error) from error
+    app = _app(settings)
+    listener = _listener(settings.host, settings.port)
+    # What it has to say at its worst is a traceback about a connection that was cut on purpose.
+    logging.getLogger("uvicorn").setLevel(logging.CRITICAL + 1)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            lifespan="on",
+            ws="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            backlog=_LISTEN_BACKLOG,
+            timeout_graceful_shutdown=_GRACE_S,
+        )
+    )
+    if not _is_loopback(settings.host):
+        click.echo(
+            f"limner: listening on {settings.host}: whoever reaches it over the network may use it", err=True
+        )
+    # What is here now stays: looking through it for garbage again would hold up every stream for 70 ms.
+    gc.collect()
+    gc.freeze()
+    where = _shown(settings.host, listener.getsockname()[1])
+    click.echo(f"limner: http://{where}/v1 is ready; Ctrl-C ends it", err=True)
+    with suppress(KeyboardInterrupt):  # how it is meant to end
+        server.run(sockets=[listener])
+    click.echo("limner: ended", err=True)
+
+
+def _app(settings: Settings) -> Starlette:
+    try:
+        from limner.adapters.proxy.app import ProxySettings, proxy_app
+        from limner.adapters.proxy.pictures import IMAGES_PATH
+        from limner.adapters.proxy.wishes import Wishes
+    except ImportError as error:
+        raise _extra_missing(error) from error
+    relay = Relay(openai_base_url(settings.upstream))
+    patterns = chosen_patterns(settings.preset, settings.pattern)
+    compiled = compile_patterns(patterns, in_code_fences=settings.code_fences)
+    can_teach = any(isinstance(pattern, TagPattern) for pattern in patterns)
+    images = Path(settings.data_dir) / "images"
+    check_images_folder(images)
+    store = MemoryMessageStore()
+    proxy = ProxySettings(
+        patterns=compiled,
+        defaults=Wishes(settings.profile, settings.progress, settings.teach),
+        instruction=system_prompt(patterns) if can_teach or settings.teach else None,
+        public_url=settings.public_url,
+    )
+    generator = _generator(settings)
+    limner = _limner(settings, generator, patterns, store, FolderImageStore(images, IMAGES_PATH))
+    return proxy_app(limner, store, relay, proxy, closing=[generator])
+
+
+def _generator(settings: Settings) -> Generator:
+    besides = {
+        "--image-model": ("model", settings.image_model),
+        "--workflow": ("workflow", settings.workflow),
+    }
+    options = options_from(settings.generator, settings.set_options, besides)
+    return generator_from(settings.generator, **options)
+
+
+def _limner(
+    settings: Settings,
+    generator: Generator,
+    patterns: tuple[str | TagPattern, ...],
+    store: MemoryMessageStore,
+    images: FolderImageStore,
+) -> Limner:
+    # In memory: the conversations are the client's. After a restart nobody waits for these pictures any more.
+    return Limner(
+        generator,
+        store=store,
+        journal=MemoryJournal(_KEEP_SESSIONS),
+        images=images,
+        data_dir=settings.data_dir,
+        patterns=patterns,
+        in_code_fences=settings.code_fences,
+        prompt_overrides=settings.prompt_override,
+        inspector=PillowInspector(thumbnail_px=settings.thumbnail, strip_metadata=settings.strip_metadata),
+        max_concurrent=settings.max_concurrent,
+        max_per_message=settings.max_concurrent,
+        min_interval_ms=round(settings.min_interval * 1000),
+        image_timeout_ms=round(settings.timeout * 1000),
+        max_attempts=settings.attempts,
+        drain_timeout_ms=round(settings.wait * 1000),
+        on_drain_timeout="insert",
+        shutdown_timeout_ms=_GRACE_S * 1000,
+    )
+
+
+def _extra_missing(error: ImportError) -> InvalidSetting:
+    package = (error.name or "").partition(".")[0]
+    return InvalidSetting(f"limner serve needs {package}: pip install '/path/to/limner[server]'")
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    """A socket that listens. Raises `BadInput` where that cannot be had."""
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address[:2], family=family, backlog=_LISTEN_BACKLOG)
+    except socket.gaierror as error:
+        raise BadInput(f"--host {host!r}: {error.strerror}") from error
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise BadInput(f"port {port} of {host} is in use; choose another one with --port") from error
+        raise BadInput(f"cannot listen on {_shown(host, port)}: {error.strerror}") from error
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _shown(host: str, port: Any) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,75 @@
+"""Finished pictures as text, in the way that the client can show them."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from limner.adapters.proxy.wishes import ProfileName
+from limner.text import HTML, MARKDOWN, DeferredImage, Profile, PromptPatterns, place_images, render_image
+from limner.workflows.progress_events import Thumbnail
+
+IMAGES_PATH = "/limner/images"
+"""Where the whole pictures are, below the address that clients know the proxy by."""
+
+_FENCE = re.compile(r"^ {0,3}(`{3,}(?=[^`\n]*$)|~{3,})(.*)$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A finished picture: of which prompt and where stored; small; the prompt's tag, and where that is."""
+
+    image: DeferredImage
+    thumbnail: Thumbnail | None
+    tag: str
+    position: int
+
+    def address(self, profile: ProfileName, public_url: str) -> str:
+        """What stands in the text for it."""
+        if profile == "markdown-data" and self.thumbnail is not None:
+            data = base64.b64encode(self.thumbnail.data).decode("ascii")
+            return f"data:{self.thumbnail.media_type};base64,{data}"
+        return f"{public_url.rstrip('/')}{self.image.image_url}"
+
+
+def at_the_end(text: str, pictures: Sequence[Picture], profile: ProfileName, public_url: str) -> str:
+    """What has to follow `text`, which the client has already, so that the pictures stand below it."""
+    fence = open_fence(text)
+    closed = f"\n{fence}" if fence else ""
+    return closed + "".join(
+        f"\n\n{render_image(_written(profile), picture.address(profile, public_url), picture.image.prompt)}"
+        for picture in pictures
+    )
+
+
+def in_the_text(
+    text: str,
+    pictures: Sequence[Picture],
+    profile: ProfileName,
+    public_url: str,
+    patterns: PromptPatterns,
+) -> str:
+    """`text` with each picture behind its tag."""
+    images = [replace(picture.image, image_url=picture.address(profile, public_url)) for picture in pictures]
+    return place_images(text, images, patterns=patterns, profile=_written(profile)).text
+
+
+def open_fence(text: str) -> str:
+    """The mark that would close a fenced code block in which `text` ends; empty where it ends in none.
+
+    Without it the pictures would be shown as code. CommonMark 0.31, 4.5, for fences that stand in no list.
+    """
+    opened = ""
+    for match in _FENCE.finditer(text):
+        mark, rest = match.group(1), match.group(2)
+        if not opened:
+            opened = mark
+        elif mark[0] == opened[0] and len(mark) >= len(opened) and not rest.strip():
+            opened = ""
+    return opened
+
+
+def _written(profile: ProfileName) -> Profile:
+    return HTML if profile == "html" else MARKDOWN

@@ -1,0 +1,147 @@
+"""The command `limner serve`: what it refuses, how it starts, and how it ends."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import sys
+import threading
+
+import httpx
+import pytest
+from starlette.responses import Response
+
+from tests.adapters.cli.conftest import PATIENCE_S, start
+from tests.adapters.proxy.house import CHAT, FOX, Stream, piece, reply_of
+from tests.adapters.servers.local import WebServer
+
+
+@pytest.mark.parametrize("url", ["", "127.0.0.1:11434", "ftp://host/v1", "http://"])
+def test_an_upstream_that_is_no_address_is_one_line(run, url):
+    result = run("serve", "--upstream", url)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("limner: ")
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_port_that_is_taken_is_one_line(run):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = run("serve", "--upstream", "http://127.0.0.1:9", "--port", str(port))
+    assert result.exit_code == 2
+    assert result.stderr == (f"limner: port {port} of 127.0.0.1 is in use; choose another one with --port\n")
+
+
+@pytest.mark.parametrize("host", ["no such host", "203.0.113.7"])
+def test_a_host_that_is_not_this_machine_is_one_line(run, host):
+    result = run("serve", "--upstream", "http://127.0.0.1:9", "--host", host, "--port", "0")
+    assert result.exit_code == 2
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("package", ["uvicorn", "starlette"])
+def test_without_the_extra_it_says_how_to_install_it(run, monkeypatch, package):
+    for name in [name for name in sys.modules if name.startswith("limner.adapters.proxy")]:
+        monkeypatch.delitem(sys.modules, name)
+    missing = [name for name in sys.modules if name.split(".")[0] == package]
+    for name in [package, *missing]:
+        monkeypatch.setitem(sys.modules, name, None)
+    result = run("serve", "--upstream", "http://127.0.0.1:9", "--port", "0")
+    assert result.exit_code == 2
+    assert "pip install '/path/to/limner[server]'" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_only_regular_expressions_cannot_be_taught(run):
+    result = run("serve", "--upstream", "http://127.0.0.1:9", "--pattern", r"\[(.+)\]", "--teach")
+    assert result.exit_code == 2
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.fixture
+def web():
+    server = WebServer()
+    yield server
+    server.close()
+
+
+class Served:
+    """The command as a process; `url` is where it listens."""
+
+    def __init__(self, *arguments: str) -> None:
+        self.process = start("serve", "--port", "0", *arguments)
+        assert self.process.stderr is not None
+        self.said: list[str] = []
+        while not self.said or "is ready" not in self.said[-1]:
+            line = self.process.stderr.readline().decode()
+            assert line, f"it ended: {self.said}"
+            self.said.append(line)
+        port = re.findall(r":(\d+)/v1", self.said[-1])[0]
+        self.url = f"http://127.0.0.1:{port}"
+
+    def interrupt(self) -> tuple[int, str]:
+        self.process.send_signal(signal.SIGINT)
+        _, rest = self.process.communicate(timeout=PATIENCE_S)
+        return self.process.returncode, rest.decode()
+
+
+@pytest.fixture
+def served():
+    running: list[Served] = []
+
+    def serve(*arguments: str) -> Served:
+        running.append(Served(*arguments))
+        return running[-1]
+
+    yield serve
+    for each in running:
+        if each.process.poll() is None:
+            each.process.kill()
+            each.process.communicate()
+
+
+def test_it_illustrates_a_reply_and_ends_at_ctrl_c(served, web, tmp_path):
+    web.answer(CHAT, Stream(reply_of(f"Once {FOX}")).response)
+    proxy = served("--upstream", web.url, "--data-dir", str(tmp_path / "kept"), "--profile", "markdown")
+    body = {"stream": True, "messages": [{"role": "user", "content": "x"}], "model": "m"}
+    answer = httpx.post(f"{proxy.url}{CHAT}", json=body, timeout=PATIENCE_S)
+    (address,) = re.findall(r"!\[a red fox in the snow\]\((\S+?)\)", answer.text)
+    assert address.startswith(f"{proxy.url}/limner/images/")
+    assert httpx.get(address).headers["content-type"].startswith("image/")
+    assert proxy.interrupt() == (0, "limner: ended\n")
+    assert len(list((tmp_path / "kept" / "images").iterdir())) == 1
+
+
+def test_ctrl_c_ends_it_cleanly_while_replies_still_stream(served, web):
+    stream = Stream([piece("Once"), piece(f" {FOX}")], held=True)
+    web.answer(CHAT, stream.response)
+    proxy = served("--upstream", web.url)
+    begun, ended = threading.Event(), threading.Event()
+
+    def read() -> None:
+        try:
+            with httpx.stream("POST", f"{proxy.url}{CHAT}", json={"stream": True, "messages": []}) as answer:
+                for _ in answer.iter_raw():
+                    begun.set()
+        except httpx.HTTPError:
+            ended.set()
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    assert begun.wait(PATIENCE_S)
+    code, said = proxy.interrupt()
+    # The picture may have been finished in that very moment, which is worth a line of the log.
+    told = [line for line in said.splitlines() if "image_came_too_late" not in line]
+    assert (code, told) == (0, ["limner: ended"])
+    assert ended.wait(PATIENCE_S)
+    assert stream.gone.wait(PATIENCE_S)
+    reader.join()
+
+
+def test_other_hosts_than_this_machine_are_warned_about(served, web):
+    web.answer("/v1/models", Response(b"{}"))
+    proxy = served("--upstream", web.url, "--host", "0.0.0.0")
+    assert proxy.said[0].startswith("limner: listening on 0.0.0.0: whoever reaches it")
+    assert httpx.get(f"{proxy.url}/v1/models").status_code == 200
+    assert proxy.interrupt()[0] == 0

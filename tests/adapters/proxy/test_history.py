@@ -1,0 +1,141 @@
+"""Earlier pictures are taken out of a conversation, and their prompts stay in it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from limner.adapters.proxy.history import TagMemory, without_pictures, without_progress
+from limner.adapters.proxy.pictures import IMAGES_PATH, Picture, at_the_end, in_the_text, open_fence
+from limner.adapters.proxy.requests import ChatRequests
+from limner.adapters.proxy.wishes import PROFILES, ProfileName, Wishes
+from limner.text import PRESETS, DeferredImage, compile_patterns, extract_image_prompts
+from limner.workflows.progress_events import Thumbnail
+from tests.adapters.proxy.house import FOX, SEA
+
+PATTERNS = compile_patterns()
+STORED = f"https://chat.example/limner/images/{'a1' * 32}.png"
+DATA = "data:image/webp;base64,UklGRg=="
+
+
+def without(text: str, memory: TagMemory | None = None) -> str:
+    return without_pictures(text, PATTERNS, memory or TagMemory())
+
+
+def pictures_of(text: str) -> list[Picture]:
+    return [
+        Picture(
+            DeferredImage(str(number), match.prompt, match.occurrence, f"{IMAGES_PATH}/{number:064x}.png"),
+            Thumbnail(b"picture %d" % number, "image/webp", final=True),
+            match.full_match,
+            match.start,
+        )
+        for number, match in enumerate(extract_image_prompts(text, PATTERNS))
+    ]
+
+
+PARTS = [FOX, SEA, "\n", "\n\n", "> ", "```\n", "<!-- x -->", "- "]
+TEXTS = st.lists(st.one_of(st.sampled_from(PARTS), st.text(max_size=8))).map("".join)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@given(text=TEXTS)
+def test_what_was_added_below_a_reply_is_taken_off_it_exactly(profile: ProfileName, text: str):
+    pictures = pictures_of(text)
+    shown = text + at_the_end(text, pictures, profile, "https://chat.example")
+    if pictures:
+        closed_fence = shown[len(text) :].partition("\n\n")[0]
+        assert without(shown) == text + closed_fence
+    else:
+        assert shown == text + (f"\n{open_fence(text)}" if open_fence(text) else "")
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("text", [f"Once.\n\n{FOX}\n\nThen {SEA}.", FOX, f"{FOX}{FOX}\n{SEA}"])
+def test_what_was_placed_in_a_reply_is_taken_out_of_it_exactly(profile: ProfileName, text: str):
+    shown = in_the_text(text, pictures_of(text), profile, "https://chat.example", PATTERNS)
+    assert shown != text
+    assert without(shown) == text
+
+
+@pytest.mark.parametrize("address", [STORED, DATA, f"http://127.0.0.1:8808{IMAGES_PATH}/{'0' * 64}.webp#2"])
+def test_a_tag_that_the_client_has_dropped_is_put_back_from_the_description(address: str):
+    assert without(f"Once.\n\n![a red fox in the snow]({address})") == f"Once.\n\n{FOX}"
+    assert without(f'Once <img src="{address}" alt="a red fox in the snow"> more') == f"Once {FOX} more"
+
+
+def test_a_tag_is_put_back_as_the_model_wrote_it_as_long_as_it_is_remembered():
+    memory = TagMemory(keep=1)
+    memory.note(STORED, 'a "grey" sea', SEA)
+    told = f"Once ![a grey sea]({STORED.replace('https://chat.example', '')}) more"
+    assert without(told, memory) == f"Once {SEA} more"
+    memory.note(DATA, "another", FOX)
+    assert without(told, memory) == 'Once <!--img-prompt="a grey sea"--> more'
+
+
+def test_each_tag_answers_for_one_picture():
+    told = f"{FOX} and\n\n![a red fox in the snow]({STORED})\n\n![a red fox in the snow]({DATA})"
+    assert without(told) == f"{FOX} and\n\n\n\n{FOX}"
+
+
+def test_a_picture_that_the_client_keeps_under_its_own_address_is_known_by_its_tag():
+    assert without(f"{FOX} end.\n\n![a red fox in the snow](/api/v1/files/7/content)") == f"{FOX} end."
+
+
+def test_pictures_of_others_stay():
+    told = 'See ![a map](https://maps.example/1.png) and <img src="x.png" alt="">.'
+    assert without(told) == told
+
+
+def test_a_description_that_says_nothing_leaves_no_tag():
+    assert without(f"Once ![]({STORED}) more") == "Once  more"
+
+
+def test_only_a_tag_that_can_be_written_is_written():
+    plain = compile_patterns(PRESETS["t2i"])
+    assert without_pictures(f"![a fox]({STORED})!", plain, TagMemory()) == "<t2i>a fox</t2i>!"
+    assert without_pictures(f"![a]({STORED})!", compile_patterns([r"\[\[(.+?)\]\]"]), TagMemory()) == "!"
+
+
+def test_progress_is_taken_out_of_what_the_model_thought():
+    assert (
+        without_progress("I think.\n[limner] painting: a fox\nSo.\n[limner] 1/1 painted") == "I think.\nSo.\n"
+    )
+
+
+def prepared(messages: list[Any], **request: Any) -> Any:
+    requests = ChatRequests(PATTERNS, TagMemory(), Wishes(), None)
+    return json.loads(requests.prepare(json.dumps({"messages": messages, **request}).encode(), None).body)
+
+
+def test_the_assistants_pictures_go_and_the_users_stay():
+    shown = f"{FOX}\n\n![a red fox in the snow]({DATA})"
+    users = [{"type": "image_url", "image_url": {"url": DATA}}, {"type": "text", "text": shown}]
+    messages: list[Any] = [
+        {"role": "system", "content": shown},
+        {"role": "user", "content": users},
+        {"role": "assistant", "content": shown, "reasoning_content": "[limner] painting: x\n", "name": "a"},
+        {"role": "assistant", "content": [{"type": "text", "text": shown}, *users[:1]]},
+        {"role": "assistant", "content": None, "tool_calls": []},
+        "odd",
+    ]
+    sent = prepared(messages)["messages"]
+    assert sent[:2] == messages[:2]
+    assert sent[2] == {"role": "assistant", "content": FOX, "reasoning_content": "", "name": "a"}
+    assert sent[3]["content"] == [{"type": "text", "text": FOX}]
+    assert sent[4:] == messages[4:]
+
+
+def test_a_request_in_which_nothing_is_to_be_changed_stays_the_same_bytes():
+    body = b'{ "messages" : [{"role":"assistant","content":"caf\\u00e9 ![x](http://y/z.png)"}], "seed": 1e3 }'
+    assert ChatRequests(PATTERNS, TagMemory(), Wishes(), None).prepare(body, None).body == body
+
+
+def test_a_pattern_that_is_too_slow_costs_no_request():
+    slow = compile_patterns([r"((?:a+)+)b"], time_limit_ms=1)
+    told = "a" * 5_000 + f" ![x]({DATA})"
+    assert DATA not in without_pictures(told, slow, TagMemory())

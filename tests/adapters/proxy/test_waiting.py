@@ -1,0 +1,159 @@
+"""A connection on which pictures are waited for, without a network and with a clock that stands still."""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from typing import Any
+
+import anyio
+import pytest
+
+from limner.adapters.proxy.history import TagMemory
+from limner.adapters.proxy.illustration import LONGEST_REPLY, Illustrator
+from limner.adapters.proxy.setting import ReplySetting
+from limner.adapters.proxy.streamed import StreamedReply
+from limner.adapters.proxy.wire import Client
+from limner.adapters.proxy.wishes import Wishes
+from limner.errors import Unavailable
+from limner.text import compile_patterns
+from tests.adapters.proxy.house import DONE, FOX, SEA, piece
+from tests.studio import ScriptedStore, Studio
+from tests.support import settle
+
+pytestmark = pytest.mark.anyio
+
+PATTERNS = compile_patterns()
+
+
+class Reply:
+    """What stands for the upstream's answer: gives its chunks, then its end, or an error."""
+
+    def __init__(self, *chunks: bytes, error: Exception | None = None) -> None:
+        self._chunks = list(chunks)
+        self._error = error
+
+    async def chunk(self) -> bytes | None:
+        await anyio.lowlevel.checkpoint()
+        if self._chunks:
+            return self._chunks.pop(0)
+        if self._error is not None:
+            raise self._error
+        return None
+
+
+class Reader:
+    """What stands for the client: keeps what was sent to it."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+        self.ended = False
+
+    async def send(self, message: MutableMapping[str, Any]) -> None:
+        await anyio.lowlevel.checkpoint()
+        self.sent.append(message["body"])
+        self.ended = not message["more_body"]
+
+
+def reply_to(
+    studio: Studio,
+    reader: Reader,
+    answer: Any,
+    illustration: Any,
+    wishes: Wishes = Wishes(),  # noqa: B008
+) -> StreamedReply:
+    setting = ReplySetting(
+        wishes, "http://here", PATTERNS, TagMemory(), studio.limner.alarm, keep_alive_ms=5_000
+    )
+    return StreamedReply(answer, Client(reader.send), illustration, setting)
+
+
+async def test_a_comment_every_few_seconds_holds_the_connection_until_the_pictures_are_there():
+    reader = Reader()
+    async with Studio(hold=True) as studio, anyio.create_task_group() as tasks:
+        illustrator = Illustrator(studio.limner, studio.store, PATTERNS)
+        async with illustrator.begin() as illustration:
+            reply = Reply(piece(f"{FOX} {SEA}"), piece(finish="stop"), DONE)
+            tasks.start_soon(reply_to(studio, reader, reply, illustration).run)
+            await studio.tick(4_999)
+            assert reader.sent == [piece(f"{FOX} {SEA}")]
+            await studio.tick(1)
+            assert reader.sent[1:] == [b": limner 0/2\n\n"]
+            studio.painter.release("a red fox in the snow")
+            await studio.tick(5_000)
+            assert reader.sent[2:] == [b": limner 1/2\n\n"]
+            studio.painter.release_all()
+            await studio.tick(5_000)
+            pictures, finish, done, end = reader.sent[3:]
+            assert b"![a red fox" in pictures
+            assert (finish, done, end) == (piece(finish="stop"), DONE, b"")
+            assert reader.ended
+
+
+async def test_a_connection_that_breaks_while_pictures_are_made_is_told_behind_them():
+    reader = Reader()
+    async with (
+        Studio(hold=True) as studio,
+        Illustrator(studio.limner, studio.store, PATTERNS).begin() as illustration,
+        anyio.create_task_group() as tasks,
+    ):
+        reply = Reply(piece(FOX), piece(finish="stop"), error=Unavailable("it cut the connection"))
+        tasks.start_soon(reply_to(studio, reader, reply, illustration).run)
+        await settle()
+        studio.painter.release_all()
+    _, pictures, finish, error, _ = reader.sent
+    assert b"![a red fox" in pictures
+    assert finish == piece(finish="stop")
+    assert b"it cut the connection" in error
+
+
+async def test_a_reply_that_is_left_while_its_session_begins_leaves_nothing_behind():
+    store = ScriptedStore()
+    async with Studio(hold=True, store=store) as studio:
+        with anyio.CancelScope() as scope:
+            async with Illustrator(studio.limner, studio.store, PATTERNS).begin() as illustration:
+                await illustration.feed(FOX)
+                scope.cancel()
+                await illustration.feed(" more")
+                await anyio.lowlevel.checkpoint()
+        await settle()
+        assert not studio.limner.sessions()
+        assert await store.read(illustration.message_id) is None
+        assert studio.painter.cancelled == ["a red fox in the snow"]
+
+
+async def test_a_limner_that_is_closed_costs_the_pictures_and_not_the_reply():
+    reader = Reader()
+    async with Studio() as studio:
+        pass
+    async with Illustrator(studio.limner, studio.store, PATTERNS).begin() as illustration:
+        await reply_to(studio, reader, Reply(piece(FOX), piece(finish="stop"), DONE), illustration).run()
+    assert b"".join(reader.sent) == piece(FOX) + piece(finish="stop") + DONE
+
+
+async def test_what_a_model_writes_without_end_is_not_looked_at_beyond_a_limit():
+    async with (
+        Studio() as studio,
+        Illustrator(studio.limner, studio.store, PATTERNS).begin() as illustration,
+    ):
+        for _ in range(3):
+            await illustration.feed("x" * (LONGEST_REPLY // 2))
+        await illustration.feed(FOX)
+        assert len(illustration.text) == LONGEST_REPLY
+        assert not await illustration.seal()
+
+
+async def test_a_prompt_that_only_the_whole_text_shows_is_illustrated_at_the_end():
+    patterns = compile_patterns([r"\[\[draw: ([^\]]+)\]\]"])
+    async with (
+        Studio(patterns=patterns.patterns) as studio,
+        Illustrator(studio.limner, studio.store, patterns).begin() as illustration,
+    ):
+        for char in "Once [[draw: a fox]]":
+            await illustration.feed(char)
+        assert await illustration.seal()
+
+        async def tell(_: object) -> None:
+            """Nobody listens."""
+
+        (picture,) = await illustration.pictures(tell)
+    assert (picture.image.prompt, picture.tag, picture.position) == ("a fox", "[[draw: a fox]]", 5)
