@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Hashable
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Route
 
 import limner
+from limner.adapters.demo.serving import listening_socket
 
 STATIC = Path(limner.__file__).parent / "adapters" / "web" / "static"
 TOKEN = "secret-of-m1"
@@ -67,7 +67,7 @@ class ScriptedServer:
     """Runs in a thread of its own. All methods may be called from the test's."""
 
     def __init__(self) -> None:
-        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._socket = listening_socket(0)
         self.port: int = self._socket.getsockname()[1]
         self._loop = asyncio.new_event_loop()
         routes = [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import sys
 
 import pytest
@@ -45,3 +47,23 @@ def test_with_a_screen_or_a_browser_of_choice_the_address_is_opened(monkeypatch,
     monkeypatch.setattr("webbrowser.open", show)
     assert open_browser("http://127.0.0.1:1/") is True
     assert opened == ["http://127.0.0.1:1/"]
+
+
+def test_an_answers_body_does_not_wait_until_its_headers_were_acknowledged():
+    async def option() -> int:
+        connected: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        def accepted(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            connection = writer.get_extra_info("socket")
+            connected.set_result(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        with listening_socket(0) as listening:
+            async with await asyncio.start_server(accepted, sock=listening):
+                _, writer = await asyncio.open_connection(*listening.getsockname())
+                no_delay = await connected
+                writer.close()
+                await writer.wait_closed()
+        return no_delay
+
+    assert asyncio.run(option())
