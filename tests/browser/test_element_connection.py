@@ -155,6 +155,85 @@ def test_a_connection_that_says_nothing_is_given_up(page: Page, server: Scripted
     wait_for_server(page, lambda: len(server.connections) == 2)
 
 
+def turn(page: Page, visibility: str) -> None:
+    """Another tab comes before the page, or it comes back."""
+    page.evaluate(
+        """visibility => {
+            const say = (name, value) => Object.defineProperty(document, name, { value, configurable: true });
+            say("visibilityState", visibility);
+            say("hidden", visibility === "hidden");
+            document.dispatchEvent(new Event("visibilitychange"));
+        }""",
+        visibility,
+    )
+
+
+def test_a_page_that_nobody_looks_at_gives_its_stream_up_and_has_missed_nothing_when_it_is_seen_again(
+    page: Page, server: ScriptedServer
+):
+    page.clock.install()
+    message = open_page(page, server)
+    server.stream("m1", f"The cat {tag('cat')}")
+    server.prompt("m1", "p0", "cat", "queued", session_state=None)
+    expect(message.locator("figure")).to_contain_text("Waiting")
+    stop_time(page)
+    turn(page, "hidden")
+    page.clock.run_for(9_900)
+    wait_for_server(page, lambda: True)
+    assert server.open_streams == 1
+    page.clock.run_for(200)
+    wait_for_server(page, lambda: server.open_streams == 0)
+    server.stream("m1", " sat down.")
+    server.prompt("m1", "p0", "cat", "generating", fraction=0.75)
+    page.clock.run_for(120_000)
+    wait_for_server(page, lambda: True)
+    assert len(server.connections) == 1
+    turn(page, "visible")
+    page.clock.resume()
+    expect(message.locator("figure")).to_contain_text("Painting 75%")
+    expect(message).to_contain_text("sat down.")
+    expect(message.locator("[part=offline]")).to_be_hidden()
+    assert [connection["last_event_id"] for connection in server.connections] == [None, "e1-2"]
+
+
+def test_a_glance_at_another_tab_costs_no_connection(page: Page, server: ScriptedServer):
+    page.clock.install()
+    message = open_page(page, server)
+    server.stream("m1", "The cat")
+    expect(message).to_contain_text("The cat")
+    stop_time(page)
+    for _ in range(3):
+        turn(page, "hidden")
+        page.clock.run_for(8_000)
+        turn(page, "visible")
+    page.clock.run_for(12_000)
+    wait_for_server(page, lambda: True)
+    assert (server.open_streams, len(server.connections)) == (1, 1)
+
+
+def test_an_element_that_comes_into_a_hidden_page_has_everything_when_it_is_seen(
+    page: Page, server: ScriptedServer
+):
+    server.write("m2", "Of long ago")
+    server.write("m1", "The cat")
+    page.clock.install()
+    message = open_page(page, server)
+    expect(message).to_contain_text("The cat")
+    stop_time(page)
+    turn(page, "hidden")
+    page.clock.run_for(10_000)
+    wait_for_server(page, lambda: server.open_streams == 0)
+    page.evaluate(
+        "document.body.insertAdjacentHTML('beforeend', '<limner-message message=m2></limner-message>')"
+    )
+    wait_for_server(page, lambda: True)
+    assert len(server.connections) == 1
+    turn(page, "visible")
+    page.clock.resume()
+    expect(message.nth(1)).to_contain_text("Of long ago")
+    assert server.connections[1] == {"messages": ["m1", "m2"], "last_event_id": None}
+
+
 def test_finished_messages_say_nothing_of_a_lost_connection(page: Page, server: ScriptedServer):
     illustrated(server, "cat")
     message = open_page(page, server)

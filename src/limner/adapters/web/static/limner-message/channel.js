@@ -48,10 +48,14 @@ export class Channel {
     this.#hub = hub;
   }
 
-  /** Connect anew. `whole`: with everything as it stands, for messages that were not asked for before. */
-  restart(whole) {
+  /** With the next connection everything comes as it stands, for messages that were not asked for before. */
+  forget() {
+    this.#lastId = null;
+  }
+
+  /** Connect anew, and read on from where it was. */
+  restart() {
     this.close();
-    if (whole) this.#lastId = null;
     if (this.messages.size === 0) return;
     this.#connection = new AbortController();
     this.#run(this.#connection);

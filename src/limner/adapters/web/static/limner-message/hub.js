@@ -5,6 +5,8 @@ import { ask } from "./requests.js";
 import { DEFAULT_TAGS } from "./tags.js";
 
 const MOST_MESSAGES = 100;
+/** For so long a hidden page keeps its stream: who switches to and fro does not notice. */
+const GRACE_MS = 10_000;
 
 /** All elements of a page that follow messages of one app. */
 export class Hub {
@@ -22,15 +24,16 @@ export class Hub {
   #pending = false;
   #tags = null;
   #asleep = false;
+  #grace = null;
 
   constructor(base) {
     this.base = base;
-    const hurry = () => this.#channels.forEach((channel) => channel.hurry());
-    addEventListener("online", hurry);
-    document.addEventListener("visibilitychange", () => document.hidden || hurry());
+    addEventListener("online", () => this.#hurry());
+    document.addEventListener("visibilitychange", () => this.#look());
     // A page in the back-forward cache must not hold a connection.
-    addEventListener("pagehide", () => this.#sleep(true));
-    addEventListener("pageshow", (event) => event.persisted && this.#sleep(false));
+    addEventListener("pagehide", () => this.#sleep());
+    addEventListener("pageshow", (event) => event.persisted && this.#look());
+    this.#look();
   }
 
   /** The tags that mark prompts there; asked for once. */
@@ -74,9 +77,28 @@ export class Hub {
     this.#listeners.delete(message);
   }
 
-  #sleep(asleep) {
-    this.#asleep = asleep;
-    for (const channel of this.#channels) asleep ? channel.close() : channel.restart(false);
+  /**
+   * A browser opens six connections to a server over HTTP/1.1, for all tabs together. So one that nobody looks at
+   * gives its own up, and reads on from where it was when it is seen again.
+   */
+  #look() {
+    clearTimeout(this.#grace);
+    if (document.hidden) {
+      this.#grace = setTimeout(() => this.#sleep(), GRACE_MS);
+    } else if (this.#asleep) {
+      this.#asleep = false;
+      for (const channel of this.#channels) channel.restart();
+    } else this.#hurry();
+  }
+
+  #sleep() {
+    clearTimeout(this.#grace);
+    this.#asleep = true;
+    for (const channel of this.#channels) channel.close();
+  }
+
+  #hurry() {
+    for (const channel of this.#channels) channel.hurry();
   }
 
   /** Bring the connections in line with who listens, once for all changes of this turn. */
@@ -107,8 +129,10 @@ export class Hub {
         if (channel.messages.size === 0) channel.close();
         return channel.messages.size > 0;
       });
-      if (this.#asleep) return;
-      for (const [channel, whole] of changed) channel.restart(whole);
+      for (const [channel, whole] of changed) {
+        if (whole) channel.forget();
+        if (!this.#asleep) channel.restart();
+      }
     });
   }
 }
