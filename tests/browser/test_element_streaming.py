@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.helpers import READ_ONLY, heard, image, image_url, open_page, tag
+from tests.browser.helpers import READ_ONLY, heard, image, image_url, open_page, tag, wait_until
 from tests.browser.scripted_server import ScriptedServer
 
 
@@ -83,7 +83,10 @@ def test_the_panel_leaves_when_all_is_done_and_is_not_there_after_a_reload(
     expect(panel).to_be_hidden()
     page.reload()
     expect(message.get_by_alt_text("cat")).to_be_visible()
-    expect(panel).to_be_hidden()
+    wait_until(page, lambda: heard(page, "limner-ended"))
+    page.evaluate("new Promise(requestAnimationFrame).then(() => new Promise(requestAnimationFrame))")
+    assert panel.is_hidden()
+    assert message.get_by_role("status").text_content() == ""
 
 
 def test_a_session_that_failed_says_why(page: Page, server: ScriptedServer):

@@ -36,7 +36,7 @@ import { ShownText } from "./limner-message/shown.js";
 import { sheet } from "./limner-message/style.js";
 import { lastWords, panelView, summary } from "./limner-message/views.js";
 import { words } from "./limner-message/words.js";
-import { Work, imagePlace } from "./limner-message/work.js";
+import { Work, imagePlace, isOver } from "./limner-message/work.js";
 
 // The rest, which those need. A browser that is told of all here asks for all at once, not for each when the
 // one that needs it has come.
@@ -232,15 +232,16 @@ export class LimnerMessage extends HTMLElement {
 
   #takeProgress(name, data) {
     const work = this.#work;
-    if (work.isLive) {
-      this.#wasLive = true;
-      this.#endLingering();
-    }
+    if (work.isLive) this.#endLingering();
     if (name === "session") {
       if (this.#hostBrings && data.kind === "streaming" && data.state !== "streaming") this.#growing = false;
       const { counts, kind, state } = data;
       this.#tell("limner-progress", { counts, kind, state });
-      this.#announcer.progress(work);
+      // What had ended before the element came is no news; its state is told all the same, and then its end.
+      if (!isOver(state)) {
+        this.#wasLive = true;
+        this.#announcer.progress(work);
+      }
     } else if (name === "prompt") {
       if (this.#notes.delete(work.prompts.get(data.prompt_id).place)) this.#panelNote = "";
     } else if (name === "ended") {

@@ -5,6 +5,9 @@ import { sameForm } from "./addresses.js";
 export const imagePlace = (url) => `image ${sameForm(url)}`;
 export const tagPlace = (prompt, occurrence) => `tag ${occurrence} ${prompt.trim()}`;
 
+/** Whether a session in this state has ended. */
+export const isOver = (state) => ["done", "failed", "cancelled"].includes(state);
+
 /**
  * The message's present session, its prompts, and what is left of earlier ones.
  *
