@@ -15,6 +15,7 @@ from limner.adapters.demo.writers import UpstreamWriter, Writer
 from limner.errors import BackendError
 from limner.workflows.ports import Generator
 from tests.adapters.servers.local import RawServer, Wire, chunk, head
+from tests.browser.helpers import wait_until
 from tests.browser.stage import DemoThread, HeldPainter, ToldWriter
 
 BEGIN = '# A Tale\n\nOnce upon a time.\n\n<!--img-prompt="a sea at night"-->\n\n'
@@ -37,6 +38,15 @@ class Theatre:
         self._demos: list[DemoThread] = []
         self._contexts: list[BrowserContext] = []
         self.complaints: list[str] = []
+        self._gone = False
+
+    def expect_gone_previews(self) -> None:
+        """From now on a preview may be gone when it is asked for.
+
+        The app drops it with the work on its prompt. A page that was told of it an instant before cannot know
+        that, and a browser complains of every answer that is none.
+        """
+        self._gone = True
 
     def demo(
         self, writer: Writer | None = None, painter: Generator | None = None, **settings: int
@@ -61,7 +71,8 @@ class Theatre:
         return page
 
     def _heard(self, message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
+        is_preview = "/limner/preview?" in message.location["url"] and "status of 404" in message.text
+        if message.type in ("error", "warning") and not (is_preview and self._gone):
             self.complaints.append(message.text)
 
     def _fetched(self, request: Request, demo: DemoThread) -> None:
@@ -88,6 +99,11 @@ def theatre(browser: Browser, tmp_path: Path) -> Iterator[Theatre]:
 def say(page: Page, words: str) -> None:
     page.get_by_label("Your line").fill(words)
     page.get_by_label("Your line").press("Enter")
+
+
+def stop(page: Page, theatre: Theatre) -> None:
+    theatre.expect_gone_previews()
+    page.get_by_role("button", name="Stop", exact=True).click()
 
 
 def story(page: Page) -> Locator:
@@ -182,6 +198,7 @@ def test_two_clicks_are_one_batch_and_both_pictures_are_replaced(theatre):
 def test_a_picture_that_failed_is_told_of_and_tried_again(theatre):
     writer, painter = ToldWriter(), HeldPainter(failures=1)
     page = theatre.page(theatre.demo(writer, painter))
+    theatre.expect_gone_previews()  # with the attempt that fails
     say(page, "a sea")
     writer.write(BEGIN, '<img_prompt="a ship that fails">\n\n', END)
     writer.end()
@@ -219,9 +236,7 @@ def test_a_restart_in_the_middle_brings_the_chat_back_and_the_line_can_be_told_a
     say(page, "a sea")
     writer.write(BEGIN)
     expect(story(page).locator("figure img.preview").first).to_be_visible()
-    stored = demo.folder / "messages.sqlite3"
-    page.wait_for_timeout(1_500)  # the text is saved every 0.7 s
-    assert stored.is_file()
+    wait_until(page, lambda: any(b"Once upon a time." in file.read_bytes() for file in stored_by(demo)))
     demo.stop()
     painter.release()
     demo.start()
@@ -246,7 +261,7 @@ def test_two_tabs_show_the_same_conversation_while_it_goes_on(theatre):
     writer.write(BEGIN)
     expect(second.locator(".said")).to_contain_text("a sea")
     expect(story(second)).to_contain_text("Once upon a time.")
-    second.get_by_role("button", name="Stop", exact=True).click()
+    stop(second, theatre)
     expect(first.get_by_role("button", name="Send")).to_be_visible()
     expect(first.get_by_text("You stopped this one.")).to_be_visible()
     say(second, "again")
@@ -352,7 +367,7 @@ def test_a_cancelled_message_shows_how_it_came_to_that(theatre):
     say(page, "a sea")
     writer.write(BEGIN)
     expect(state(page)).to_have_text("streaming")
-    page.get_by_role("button", name="Stop", exact=True).click()
+    stop(page, theatre)
     expect(state(page)).to_have_text("cancelled")
     assert edges(page) == {"idle->streaming", "draining->cancelled"}, (
         "the drawing has one edge for all of them"
@@ -368,7 +383,7 @@ def test_stop_ends_the_text_and_the_pictures_and_keeps_what_had_come(theatre):
     say(page, "a sea")
     writer.write(BEGIN)
     expect(story(page).locator("figure img.preview").first).to_be_visible()
-    page.get_by_role("button", name="Stop", exact=True).click()
+    stop(page, theatre)
     expect(page.get_by_text("You stopped this one.")).to_be_visible()
     expect(page.get_by_role("button", name="Send")).to_be_visible()
     assert writer.left.acquire(timeout=20), "the writer was not let go"
@@ -459,6 +474,11 @@ def told_a_tale(page: Page, writer: ToldWriter) -> None:
     writer.write(BEGIN, MIDDLE, END)
     writer.end()
     expect(placed(page)).to_have_count(2)
+
+
+def stored_by(demo: DemoThread) -> list[Path]:
+    """Where the messages are kept: the database, and what is not yet put in order."""
+    return [file for file in demo.folder.glob("messages.sqlite3*") if not file.name.endswith("-shm")]
 
 
 def addresses(page: Page) -> list[str]:

@@ -299,6 +299,7 @@ def test_two_tabs_show_the_same(context: BrowserContext, page: Page, server: Scr
     here = open_page(page, server)
     second = context.new_page()
     there = open_page(second, server)
+    page.bring_to_front()
     here.get_by_role("button", name="cat").click()
     server.prompt(
         "m1",
