@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
 
 import click
 
@@ -36,6 +37,7 @@ from limner.workflows.ports import Generator
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
+    from starlette.types import ASGIApp
 
 DEFAULT_PORT = 8808
 
@@ -53,6 +55,7 @@ class Settings:
     host: str
     port: int
     public_url: str | None
+    allow_host: tuple[str, ...]
     profile: Literal["markdown-data", "markdown", "html"]
     progress: Literal["none", "reasoning"]
     teach: bool
@@ -85,6 +88,12 @@ class Settings:
     required=True,
     envvar="LIMNER_UPSTREAM",
     help="The chat server, with or without /v1; without it LIMNER_UPSTREAM.",
+)
+@click.option(
+    "--allow-host",
+    multiple=True,
+    metavar="NAME",
+    help="Another name that clients know this machine by; repeatable.",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, metavar="HOST", help="Where to listen.")
 @click.option(
@@ -153,7 +162,7 @@ def _serve(settings: Settings) -> None:
         import uvicorn
     except ImportError as error:
         raise _extra_missing(error) from error
-    app = _app(settings)
+    app = _guarded(_app(settings), settings)
     listener = _listener(settings.host, settings.port)
     # What it has to say at its worst is a traceback about a connection that was cut on purpose.
     logging.getLogger("uvicorn").setLevel(logging.CRITICAL + 1)
@@ -207,6 +216,16 @@ def _app(settings: Settings) -> Starlette:
     generator = _generator(settings)
     limner = _limner(settings, generator, patterns, store, FolderImageStore(images, IMAGES_PATH))
     return proxy_app(limner, store, relay, proxy, closing=[generator])
+
+
+def _guarded(app: Starlette, settings: Settings) -> ASGIApp:
+    """The app; where only this machine can reach it, only for who names it by its names."""
+    from limner.adapters.proxy.guard import OwnHostsOnly
+
+    if not _is_loopback(settings.host):
+        return app
+    public = urlsplit(settings.public_url).hostname if settings.public_url else None
+    return OwnHostsOnly(app, [settings.host, *settings.allow_host, *([public] if public else [])])
 
 
 def _generator(settings: Settings) -> Generator:
