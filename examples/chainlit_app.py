@@ -1,6 +1,6 @@
 """A Chainlit chat whose replies are illustrated. Offline, with a storyteller for a model.
 
-pip install chainlit
+pip install chainlit /path/to/limner
 chainlit run examples/chainlit_app.py
 """
 

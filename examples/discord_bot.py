@@ -1,6 +1,6 @@
 """A Discord bot that answers whoever mentions it, with pictures. With a storyteller for a model.
 
-pip install discord.py
+pip install discord.py /path/to/limner
 DISCORD_TOKEN=… python examples/discord_bot.py
 """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from limner.errors import NotRunning
+from limner.errors import NotRunning, StorageError
 from limner.workflows.progress_events import PromptProgress, SessionEnded, SessionProgress
 from limner.workflows.watching import TextProgress, Watch, Watched, number_after
 from tests.studio import Studio, tag
@@ -240,3 +240,26 @@ async def test_the_text_so_far_can_be_asked_for_at_any_time():
         assert await studio.limner.text("m") == "Once upon"
         await studio.limner.seal("m", "Once upon a time")
         assert await studio.limner.text("m") == "Once upon a time"
+
+
+async def test_a_text_that_cannot_be_read_is_told_of_and_comes_with_the_next_step():
+    async with Studio() as studio:
+        await studio.illustrate("m", "no prompts")
+        watch = studio.limner.watch("m", text=True)
+        studio.store.read_errors = [OSError("disk")]
+        told: list[Watched] = []
+        with pytest.raises(StorageError):
+            await read_on(watch, told)
+        told += await rest(watch)
+        assert texts(told) == [TextProgress("m", 0, "no prompts", final=True)]
+
+
+async def test_a_reader_who_is_interrupted_while_a_text_is_read_gets_it_with_the_next_step():
+    async with Studio() as studio:
+        await studio.illustrate("m", "no prompts")
+        studio.store.hold_reads()
+        watch = studio.limner.watch("m", text=True)
+        told = await rest(watch)
+        assert texts(told) == []
+        studio.store.release()
+        assert texts(await rest(watch)) == [TextProgress("m", 0, "no prompts", final=True)]

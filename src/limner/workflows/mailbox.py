@@ -34,6 +34,14 @@ class Mailbox(Generic[Update]):
         self.pending[place] = (number, update)
         self._arrived.set()
 
+    def put_back(self, message_id: str, key: Hashable, number: int, update: Update) -> None:
+        """Put what was got back in front, unless there is a newer one of the same message and key."""
+        place = (message_id, key)
+        if place not in self.pending:
+            self.pending[place] = (number, update)
+            self.pending.move_to_end(place, last=False)
+            self._arrived.set()
+
     def drop(self, message_id: str, *, but: Hashable) -> None:
         """Throw away what is pending of a message, except under the key `but`."""
         for place in [place for place in self.pending if place[0] == message_id and place[1] != but]:

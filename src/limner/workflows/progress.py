@@ -39,7 +39,7 @@ from limner.workflows.progress_events import (
     as_event,
 )
 
-_SESSION, _END, _TEXT = "session", "end", "text"
+_SESSION, _END, TEXT = "session", "end", "text"
 
 KEEP_THUMBNAILS = 200
 """Of how many ended sessions the pictures are kept: a page that shows the message has the images by then."""
@@ -129,7 +129,7 @@ class ProgressManager:
         """More of the message's text has come, or it was written anew. Called for every piece of a stream."""
         track = self._tracks.get(message_id)
         if track is not None:
-            self._publish(track, message_id, _TEXT, TextChanged(message_id))
+            self._publish(track, message_id, TEXT, TextChanged(message_id))
 
     def report(
         self,
@@ -260,7 +260,7 @@ class ProgressManager:
             changed += [
                 (track.numbers[key], message_id, key, update)
                 for key, update in _state_of(track, message_id, since_before=after > 0)
-                if track.numbers[key] > after and (key != _TEXT or mailbox.wants_text)
+                if track.numbers[key] > after and (key != TEXT or mailbox.wants_text)
             ]
         if after:
             changed.sort(key=lambda entry: entry[0])
@@ -285,7 +285,7 @@ class ProgressManager:
         self._number += 1
         track.numbers[key] = self._number
         for mailbox in track.mailboxes:
-            if key != _TEXT or mailbox.wants_text:
+            if key != TEXT or mailbox.wants_text:
                 mailbox.put(message_id, key, self._number, update)
 
     def _turn_to_next_session(self, track: _Track, message_id: str) -> None:
@@ -331,7 +331,7 @@ def _state_of(track: _Track, message_id: str, *, since_before: bool) -> Iterable
     yield _SESSION, track.session
     for known in track.prompts.values():
         yield (known.prompt_id,), known
-    yield _TEXT, TextChanged(message_id)
+    yield TEXT, TextChanged(message_id)
     if track.ended is not None and (since_before or is_final(track.session)):
         yield _END, track.ended
 

@@ -10,10 +10,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, Self
 
-from limner.errors import StorageError, UnknownMessage
-from limner.workflows.logs import brief, log
+from limner.errors import UnknownMessage
 from limner.workflows.mailbox import Mailbox
-from limner.workflows.progress import ProgressManager
+from limner.workflows.progress import TEXT, ProgressManager
 from limner.workflows.progress_events import ProgressEvent, TextChanged, Update, as_event
 
 
@@ -92,20 +91,25 @@ class Watch:
         return self
 
     async def __anext__(self) -> Watched:
-        """The next event. Raises `NotRunning` once Limner is closed, `StorageError` at the first step."""
+        """The next event. Raises `NotRunning` once Limner is closed.
+
+        `StorageError` at the first step, and where a text cannot be read: it is the next step's then.
+        """
         if not self._begun:
             for message_id in self._message_ids:
                 await self._remember(message_id)
             self._begin()
         while True:
             number, update = await self._mailbox.get()
-            event = (
-                await self._text_of(update.message_id)
-                if isinstance(update, TextChanged)
-                else as_event(update)
-            )
-            if event is not None:
-                return Watched(f"{self._epoch}-{number}", event)
+            if not isinstance(update, TextChanged):
+                return Watched(f"{self._epoch}-{number}", as_event(update))
+            try:
+                text = await self._text_of(update.message_id)
+            except BaseException:
+                self._mailbox.put_back(update.message_id, TEXT, number, update)
+                raise
+            if text is not None:
+                return Watched(f"{self._epoch}-{number}", text)
 
     def _begin(self) -> None:
         self._begun = True
@@ -113,7 +117,7 @@ class Watch:
             for message_id in self._message_ids:
                 # Of a message that was finished long ago only the store knows.
                 if not self._progress.is_tracking(message_id):
-                    self._mailbox.put(message_id, "text", self._after, TextChanged(message_id))
+                    self._mailbox.put(message_id, TEXT, self._after, TextChanged(message_id))
         self._progress.add(self._mailbox, *self._message_ids, after=self._after)
 
     async def _text_of(self, message_id: str) -> TextProgress | None:
@@ -123,9 +127,6 @@ class Watch:
             try:
                 text = await self._read_text(message_id)
             except UnknownMessage:
-                return None
-            except StorageError as error:
-                log.warning("text_not_read", message_id=message_id, error=brief(error))
                 return None
             return TextProgress(message_id, 0, text, final=True)
         text = stream.text

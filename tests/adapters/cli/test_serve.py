@@ -57,6 +57,22 @@ def test_only_regular_expressions_cannot_be_taught(run):
     result = run("serve", "--upstream", "http://127.0.0.1:9", "--pattern", r"\[(.+)\]", "--teach")
     assert result.exit_code == 2
     assert result.stderr.count("\n") == 1
+    assert "add a --preset" in result.stderr
+
+
+@pytest.mark.parametrize("upstream", ["http://127.0.0.1:8808", "http://localhost:8808/v1"])
+def test_a_proxy_before_itself_is_refused(run, upstream):
+    result = run("serve", "--upstream", upstream)
+    assert result.exit_code == 2
+    assert "is this proxy itself" in result.stderr
+
+
+@pytest.mark.parametrize("address", ["foo", "ftp://x", "http://", "http://[x"])
+def test_an_address_that_no_reader_can_follow_is_refused(run, address):
+    result = run("serve", "--upstream", "http://127.0.0.1:9", "--public-url", address)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("limner: --public-url")
+    assert result.stderr.count("\n") == 1
 
 
 @pytest.fixture

@@ -57,3 +57,14 @@ def test_what_is_no_chunk_is_none(data):
 
 def test_half_a_surrogate_pair_goes_through():
     assert json.loads(event_of({"a": "\ud800"})[6:]) == {"a": "\ud800"}
+
+
+def test_a_large_event_in_small_pieces_is_not_copied_for_each_of_them():
+    cutter = EventCutter()
+    copied = 0
+    for _ in range(10_000):
+        cutter.feed(b"x" * 64)
+        # What a piece costs is what is held in one: the pieces stay as they came until the event is whole.
+        copied = max(copied, *(len(part) for part in cutter._open))
+    assert copied == 64
+    assert cutter.feed(b"\n\n") == [(b"x" * 640_000 + b"\n\n", True)]

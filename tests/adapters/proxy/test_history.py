@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from limner.adapters.proxy.history import TagMemory, without_pictures, without_progress
@@ -44,6 +44,7 @@ TEXTS = st.lists(st.one_of(st.sampled_from(PARTS), st.text(max_size=8))).map("".
 
 @pytest.mark.parametrize("profile", PROFILES)
 @given(text=TEXTS)
+@example(text=f"{FOX}\r")
 def test_what_was_added_below_a_reply_is_taken_off_it_exactly(profile: ProfileName, text: str):
     pictures = pictures_of(text)
     shown = text + at_the_end(text, pictures, profile, "https://chat.example")

@@ -106,7 +106,19 @@ def test_the_questions_of_browsers_are_the_upstreams_to_answer(web, tmp_path):
     assert web.received[0].headers["origin"] == "https://chat.example"
 
 
-@pytest.mark.parametrize("path", ["/v1/../admin", "/v1/%2e%2e/admin", "/v1/a/./b", "/other", "/"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/../admin",
+        "/v1/%2e%2e/admin",
+        "/v1/..%2fadmin",
+        "/v1/..%5cadmin",
+        "/v1/a/./b",
+        "/%761/models",
+        "/other",
+        "/",
+    ],
+)
 def test_no_path_leads_past_the_version(web, tmp_path, path):
     with proxy_before(web.url, tmp_path) as house:
         host = house.url.removeprefix("http://")

@@ -246,3 +246,11 @@ def test_nothing_is_kept_of_a_conversation_but_its_pictures(web, tmp_path):
             list(streamed(house))
     assert house.messages() == {}
     assert not house.limner.sessions()
+
+
+def test_an_empty_finish_reason_ends_nothing(web, tmp_path):
+    stream = Stream([piece("Once ", finish=""), piece(FOX, finish=""), piece(" more", finish="stop"), DONE])
+    web.answer(CHAT, stream.response)
+    with proxy_before(web.url, tmp_path) as house:
+        _, _, body = raw_post(f"{house.url}{CHAT}", {"stream": True, "messages": []})
+    assert body.count(b"data:image/") == 1

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
 
 import click
 
@@ -36,6 +37,7 @@ from limner.workflows.ports import Generator
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
+    from starlette.types import ASGIApp
 
 DEFAULT_PORT = 8808
 
@@ -53,6 +55,7 @@ class Settings:
     host: str
     port: int
     public_url: str | None
+    allow_host: tuple[str, ...]
     profile: Literal["markdown-data", "markdown", "html"]
     progress: Literal["none", "reasoning"]
     teach: bool
@@ -85,6 +88,12 @@ class Settings:
     required=True,
     envvar="LIMNER_UPSTREAM",
     help="The chat server, with or without /v1; without it LIMNER_UPSTREAM.",
+)
+@click.option(
+    "--allow-host",
+    multiple=True,
+    metavar="NAME",
+    help="Another name that clients know this machine by; repeatable.",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, metavar="HOST", help="Where to listen.")
 @click.option(
@@ -153,7 +162,7 @@ def _serve(settings: Settings) -> None:
         import uvicorn
     except ImportError as error:
         raise _extra_missing(error) from error
-    app = _app(settings)
+    app = _guarded(_app(settings), settings)
     listener = _listener(settings.host, settings.port)
     # What it has to say at its worst is a traceback about a connection that was cut on purpose.
     logging.getLogger("uvicorn").setLevel(logging.CRITICAL + 1)
@@ -191,22 +200,57 @@ def _app(settings: Settings) -> Starlette:
         from limner.adapters.proxy.wishes import Wishes
     except ImportError as error:
         raise _extra_missing(error) from error
+    _refuse_what_cannot_be_meant(settings)
     relay = Relay(openai_base_url(settings.upstream))
     patterns = chosen_patterns(settings.preset, settings.pattern)
     compiled = compile_patterns(patterns, in_code_fences=settings.code_fences)
     can_teach = any(isinstance(pattern, TagPattern) for pattern in patterns)
+    if settings.teach and not can_teach:
+        raise BadInput("--teach needs a tag to teach; --pattern only says what is found: add a --preset")
     images = Path(settings.data_dir) / "images"
     check_images_folder(images)
     store = MemoryMessageStore()
     proxy = ProxySettings(
         patterns=compiled,
         defaults=Wishes(settings.profile, settings.progress, settings.teach),
-        instruction=system_prompt(patterns) if can_teach or settings.teach else None,
+        instruction=system_prompt(patterns) if can_teach else None,
         public_url=settings.public_url,
     )
     generator = _generator(settings)
     limner = _limner(settings, generator, patterns, store, FolderImageStore(images, IMAGES_PATH))
     return proxy_app(limner, store, relay, proxy, closing=[generator])
+
+
+def _refuse_what_cannot_be_meant(settings: Settings) -> None:
+    """Raise `BadInput` for a proxy that would ask itself, and for an address that no reader can follow."""
+    if settings.public_url and not _is_web_address(settings.public_url):
+        raise BadInput(f"--public-url {settings.public_url!r} is no http or https address")
+    if not _is_web_address(settings.upstream):
+        return  # told of by whoever reads it
+    upstream = urlsplit(settings.upstream)
+    local = {"127.0.0.1", "localhost", "::1", settings.host.casefold()}
+    if upstream.hostname in local and upstream.port == settings.port:
+        raise BadInput(
+            f"--upstream {upstream.hostname}:{upstream.port} is this proxy itself; name the chat server"
+        )
+
+
+def _is_web_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def _guarded(app: Starlette, settings: Settings) -> ASGIApp:
+    """The app; where only this machine can reach it, only for who names it by its names."""
+    from limner.adapters.proxy.guard import OwnHostsOnly
+
+    if not _is_loopback(settings.host):
+        return app
+    public = urlsplit(settings.public_url).hostname if settings.public_url else None
+    return OwnHostsOnly(app, [settings.host, *settings.allow_host, *([public] if public else [])])
 
 
 def _generator(settings: Settings) -> Generator:

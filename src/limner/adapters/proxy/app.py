@@ -215,8 +215,12 @@ def _can_be_followed(answer: Answer) -> bool:
 def _target(scope: Scope) -> str | None:
     """The path behind `/v1` as the client wrote it, and the query; None for one that leads out of it."""
     raw: Any = scope.get("raw_path") or quote(scope["path"]).encode("ascii")
-    path = raw.decode("ascii", "replace")[len(scope["root_path"]) :]
-    if any(unquote_to_bytes(part) in (b".", b"..") for part in path.split("/")):
+    whole: str = raw.decode("ascii", "replace")
+    # Literally, since what is written otherwise (`/%761/`) could not be cut off by its length.
+    if not whole.startswith(f"{scope['root_path']}/"):
+        return None
+    path = whole[len(scope["root_path"]) :]
+    if {b".", b".."} & set(unquote_to_bytes(path).replace(b"\\", b"/").split(b"/")):
         return None
     query = scope["query_string"].decode("ascii", "replace")
     return f"{path}?{query}" if query else path

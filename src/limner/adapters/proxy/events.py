@@ -32,13 +32,16 @@ class EventCutter:
 
     def __init__(self, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
         self._max = max_event_bytes
-        self._rest = b""
+        # The open event in pieces: joining them for each new one would cost the square of its length.
+        self._open: list[bytes] = []
+        self._open_bytes = 0
+        self._tail = b""
         self._skipping = False
 
     def feed(self, chunk: bytes) -> list[tuple[bytes, bool]]:
         """The pieces that can be passed on now, each with whether it is a whole event."""
         if (
-            not self._rest
+            not self._open
             and not self._skipping
             and chunk.endswith(b"\n\n")
             and chunk.find(b"\n\n") == len(chunk) - 2
@@ -46,28 +49,45 @@ class EventCutter:
         ):
             # How nearly every token comes: one event, with a line end that needs no second look.
             return [(chunk, True)]
-        before = len(self._rest)
-        data = self._rest + chunk
         pieces: list[tuple[bytes, bool]] = []
+        if _END.search(self._tail + chunk) is None:
+            self._keep(chunk)
+            self._let_go(pieces)
+            return pieces
+        search = max(0, self._open_bytes - _LONGEST_END)
+        data = self.rest() + chunk
         start = 0
-        search = max(0, before - _LONGEST_END)
         while (end := _END.search(data, search)) is not None:
             pieces.append((data[start : end.end()], not self._skipping))
             self._skipping = False
             start = search = end.end()
-        self._rest = data[start:]
-        if len(self._rest) > self._max or self._skipping:
-            # The last bytes may belong to the blank line that ends it.
-            cut = max(0, len(self._rest) - _LONGEST_END)
-            self._skipping = True
-            if cut:
-                pieces.append((self._rest[:cut], False))
-                self._rest = self._rest[cut:]
+        self._keep(data[start:])
+        self._let_go(pieces)
         return pieces
+
+    def _keep(self, part: bytes) -> None:
+        if part:
+            self._open.append(part)
+            self._open_bytes += len(part)
+            self._tail = (self._tail + part)[-_LONGEST_END:]
+
+    def _let_go(self, pieces: list[tuple[bytes, bool]]) -> None:
+        """Pass on what is open of an event that is too large, but for its last bytes.
+
+        Those may belong to the blank line that ends it.
+        """
+        if self._open_bytes <= self._max and not self._skipping:
+            return
+        self._skipping = True
+        if self._open_bytes > _LONGEST_END:
+            rest = self.rest()
+            pieces.append((rest[:-_LONGEST_END], False))
+            self._keep(rest[-_LONGEST_END:])
 
     def rest(self) -> bytes:
         """What is left at the end of the stream: an event without its blank line, or nothing."""
-        rest, self._rest = self._rest, b""
+        rest = b"".join(self._open)
+        self._open, self._open_bytes, self._tail = [], 0, b""
         return rest
 
 

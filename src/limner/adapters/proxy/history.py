@@ -33,7 +33,8 @@ KEEP_TAGS = 10_000
 
 _STORED = re.compile(r"/limner/images/([0-9a-f]{64}\.(?:png|jpg|webp|gif|avif))(?:[?#]|$)")
 _HAS_IMAGE = re.compile(r"!\[|<img[ \t\n\f\r/]", re.IGNORECASE)
-_BEFORE = re.compile(r"(?:\r?\n){0,2}\Z")
+# Not a CR that the text itself ended with.
+_BEFORE = re.compile(r"(?:\r\n\r\n|\n\n|\r?\n)?\Z")
 _PROGRESS_LINE = re.compile(r"^\[limner\] .*(?:\n|\Z)", re.MULTILINE)
 
 PROGRESS_MARK = "[limner] "

@@ -58,6 +58,7 @@ class Illustration:
         self._patterns = illustrator.patterns
         self.message_id = f"reply-{uuid.uuid4().hex}"
         self.failed = False
+        self._is_full = False
         self._scanner = PromptScanner(self._patterns)
         self._blocks: list[str] = []
         self._pieces: list[str] = []
@@ -73,7 +74,9 @@ class Illustration:
 
     async def feed(self, piece: str) -> None:
         """Take in the next piece of the text."""
-        if self.failed or self._scanner.length + len(piece) > LONGEST_REPLY:
+        # For good: with a hole in it, two halves of tags could become one.
+        self._is_full = self._is_full or self._scanner.length + len(piece) > LONGEST_REPLY
+        if self.failed or self._is_full:
             return
         self._pieces.append(piece)
         found = self._scanner.feed(piece)

@@ -119,7 +119,7 @@ class StreamedReply:
         delta = delta if isinstance(delta, dict) else {}
         text = _text_of(delta.get("content"))
         reason = choice.get("finish_reason")
-        if reason is None:
+        if not reason:  # some servers write "" until the end
             return text, False, None
         if reason in _TOOL_CALLS:
             self._follows = False
