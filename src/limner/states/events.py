@@ -39,8 +39,8 @@ class StreamEnded:
 class RegenerationRequested:
     """Somebody clicked an image: make a new one from the prompt `node_id` and put it at `target_url`.
 
-    `target_url` is None where the prompt has no image, since making it failed: then it goes behind the prompt,
-    whatever the mode.
+    `target_url` is None where the prompt has no image, since making it failed: then the new one goes behind
+    the prompt, whatever the mode.
     """
 
     name: ClassVar[str] = "regeneration_requested"
