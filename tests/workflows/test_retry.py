@@ -145,3 +145,19 @@ async def test_what_cannot_be_tried_again_is_refused_with_the_reason():
             await studio.limner.retry("nobody", "p")
         with pytest.raises(InvalidSetting):
             await studio.limner.retry("m", "")
+
+
+async def test_asking_while_the_image_is_just_written_asks_for_nothing_more():
+    async with Studio() as studio:
+        [failed] = (await half_illustrated(studio)).failed
+        await studio.limner.retry("m", failed.prompt_id)
+        studio.store.hold_writes()
+        await studio.tick(DEBOUNCE)
+        [session] = studio.limner.sessions()
+        assert session.state == "inserting"
+        await studio.limner.retry("m", failed.prompt_id)
+        studio.store.release()
+        await studio.tick(DEBOUNCE)
+        await studio.limner.finished("m")
+        assert len(await studio.urls("m")) == 2
+        assert studio.painter.prompts.count("a cat") == 2

@@ -39,7 +39,8 @@ class StreamEnded:
 class RegenerationRequested:
     """Somebody clicked an image: make a new one from the prompt `node_id` and put it at `target_url`.
 
-    None: there is no image yet, since making it failed; it goes behind the prompt.
+    `target_url` is None where the prompt has no image, since making it failed: then the new one goes behind
+    the prompt, whatever the mode.
     """
 
     name: ClassVar[str] = "regeneration_requested"

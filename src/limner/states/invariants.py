@@ -208,8 +208,10 @@ def _check_effect(event: Event, after: Session) -> Iterator[Finding]:
                 yield 5, f"a {prompt.state} prompt is gone from the final text and still counts"
     if isinstance(event, RegenerationRequested):
         batch = after.batch + (after.state == "inserting")
+        # An image that is missing is not made twice, so the one that is just being written serves as well.
+        batches = {batch} if event.target_url is not None else {batch, after.batch}
         if not any(
-            prompt.batch == batch
+            prompt.batch in batches
             and prompt.node_id == event.node_id
             and prompt.mode is event.mode
             and (prompt.target_url is None) == (event.target_url is None)

@@ -123,12 +123,14 @@ def _add_click(subject: SessionDraft, cause: RegenerationRequested, batch: int) 
     # Two clicks on one image to be replaced are one regeneration, unless the first has failed already:
     # then the second click means "try again".
     subject.last_request_at = subject.now
-    # So are two requests for the image that a prompt has none of.
+    # So are two requests for the image that a prompt has none of, also where the first is just being written.
     target = None if cause.target_url is None else subject.successor_of(cause.target_url)
+    batches = {batch} if target is not None else {batch, subject.batch}
     for prompt in subject.prompts.values():
         if (
-            prompt.batch == batch
+            prompt.batch in batches
             and prompt.state not in {"failed", "cancelled"}
+            and prompt.unplaced_reason is None
             and _asks_for_the_same(prompt, cause, target)
         ):
             return

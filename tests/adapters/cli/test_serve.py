@@ -127,6 +127,17 @@ def test_it_illustrates_a_reply_and_ends_at_ctrl_c(served, web, tmp_path):
     assert httpx.get(address).headers["content-type"].startswith("image/")
     assert proxy.interrupt() == (0, "limner: ended\n")
     assert len(list((tmp_path / "kept" / "images").iterdir())) == 1
+    assert f"limner: chat server: {web.url}\n" in proxy.said
+
+
+def test_a_painter_that_fails_is_told_of_where_it_was_started(served, web):
+    web.answer(CHAT, Stream(reply_of(FOX)).response)
+    proxy = served("--upstream", web.url, "--generator", "sdapi=http://127.0.0.1:1", "--attempts", "1")
+    httpx.post(f"{proxy.url}{CHAT}", json={"stream": True, "messages": []}, timeout=PATIENCE_S)
+    code, said = proxy.interrupt()
+    assert code == 0
+    assert "generation_failed" in said
+    assert "connection refused" in said
 
 
 def test_ctrl_c_ends_it_cleanly_while_replies_still_stream(served, web):

@@ -116,7 +116,6 @@ def test_the_questions_of_browsers_are_the_upstreams_to_answer(web, tmp_path):
         "/v1/a/./b",
         "/%761/models",
         "/other",
-        "/",
     ],
 )
 def test_no_path_leads_past_the_version(web, tmp_path, path):

@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from limner.adapters.proxy.history import TagMemory
-from limner.adapters.proxy.illustration import LONGEST_REPLY, Illustrator
+from limner.adapters.proxy.illustration import LONGEST_REPLY, LOOK_MS, Illustrator
 from limner.adapters.proxy.setting import ReplySetting
 from limner.adapters.proxy.streamed import StreamedReply
 from limner.adapters.proxy.wire import Client
@@ -23,6 +23,11 @@ from tests.support import settle
 pytestmark = pytest.mark.anyio
 
 PATTERNS = compile_patterns()
+
+
+def never() -> bool:
+    """The server is not stopping."""
+    return False
 
 
 class Reply:
@@ -70,7 +75,7 @@ def reply_to(
 async def test_a_comment_every_few_seconds_holds_the_connection_until_the_pictures_are_there():
     reader = Reader()
     async with Studio(hold=True) as studio, anyio.create_task_group() as tasks:
-        illustrator = Illustrator(studio.limner, studio.store, PATTERNS)
+        illustrator = Illustrator(studio.limner, studio.store, PATTERNS, never)
         async with illustrator.begin() as illustration:
             reply = Reply(piece(f"{FOX} {SEA}"), piece(finish="stop"), DONE)
             tasks.start_soon(reply_to(studio, reader, reply, illustration).run)
@@ -93,7 +98,7 @@ async def test_a_connection_that_breaks_while_pictures_are_made_is_told_behind_t
     reader = Reader()
     async with (
         Studio(hold=True) as studio,
-        Illustrator(studio.limner, studio.store, PATTERNS).begin() as illustration,
+        Illustrator(studio.limner, studio.store, PATTERNS, never).begin() as illustration,
         anyio.create_task_group() as tasks,
     ):
         reply = Reply(piece(FOX), piece(finish="stop"), error=Unavailable("it cut the connection"))
@@ -110,7 +115,7 @@ async def test_a_reply_that_is_left_while_its_session_begins_leaves_nothing_behi
     store = ScriptedStore()
     async with Studio(hold=True, store=store) as studio:
         with anyio.CancelScope() as scope:
-            async with Illustrator(studio.limner, studio.store, PATTERNS).begin() as illustration:
+            async with Illustrator(studio.limner, studio.store, PATTERNS, never).begin() as illustration:
                 await illustration.feed(FOX)
                 scope.cancel()
                 await illustration.feed(" more")
@@ -125,7 +130,7 @@ async def test_a_limner_that_is_closed_costs_the_pictures_and_not_the_reply():
     reader = Reader()
     async with Studio() as studio:
         pass
-    async with Illustrator(studio.limner, studio.store, PATTERNS).begin() as illustration:
+    async with Illustrator(studio.limner, studio.store, PATTERNS, never).begin() as illustration:
         await reply_to(studio, reader, Reply(piece(FOX), piece(finish="stop"), DONE), illustration).run()
     assert b"".join(reader.sent) == piece(FOX) + piece(finish="stop") + DONE
 
@@ -133,7 +138,7 @@ async def test_a_limner_that_is_closed_costs_the_pictures_and_not_the_reply():
 async def test_what_a_model_writes_without_end_is_not_looked_at_beyond_a_limit():
     async with (
         Studio() as studio,
-        Illustrator(studio.limner, studio.store, PATTERNS).begin() as illustration,
+        Illustrator(studio.limner, studio.store, PATTERNS, never).begin() as illustration,
     ):
         for _ in range(3):
             await illustration.feed("x" * (LONGEST_REPLY // 2))
@@ -146,7 +151,7 @@ async def test_a_prompt_that_only_the_whole_text_shows_is_illustrated_at_the_end
     patterns = compile_patterns([r"\[\[draw: ([^\]]+)\]\]"])
     async with (
         Studio(patterns=patterns.patterns) as studio,
-        Illustrator(studio.limner, studio.store, patterns).begin() as illustration,
+        Illustrator(studio.limner, studio.store, patterns, never).begin() as illustration,
     ):
         for char in "Once [[draw: a fox]]":
             await illustration.feed(char)
@@ -157,3 +162,25 @@ async def test_a_prompt_that_only_the_whole_text_shows_is_illustrated_at_the_end
 
         (picture,) = await illustration.pictures(tell)
     assert (picture.image.prompt, picture.tag, picture.position) == ("a fox", "[[draw: a fox]]", 5)
+
+
+async def test_when_the_server_stops_a_reply_ends_with_the_pictures_that_are_there():
+    reader = Reader()
+    is_stopping = False
+    async with Studio(hold=True) as studio, anyio.create_task_group() as tasks:
+        illustrator = Illustrator(studio.limner, studio.store, PATTERNS, lambda: is_stopping)
+        async with illustrator.begin() as illustration:
+            answer = Reply(piece(f"{FOX} {SEA}"), piece(finish="stop"), DONE)
+            tasks.start_soon(reply_to(studio, reader, answer, illustration).run)
+            await settle()
+            studio.painter.release("a red fox in the snow")
+            await studio.tick(LOOK_MS)
+            assert not reader.ended
+            is_stopping = True
+            await studio.tick(LOOK_MS)
+            await settle()
+        assert reader.ended
+        told = b"".join(reader.sent)
+        assert told.count(b"data:image/") == 1
+        assert told.endswith(DONE)
+        assert studio.painter.cancelled == ['a "grey" sea']

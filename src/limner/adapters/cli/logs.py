@@ -18,11 +18,18 @@ _LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
 _REPORTED_ANYWAY = frozenset({"generation_failed", "store_failed", "session_left_unfinished"})
 
 _verbosity = 0
+_says_every_warning = False
 
 
 def verbosity() -> int:
     """How many `-v` were given."""
     return _verbosity
+
+
+def say_every_warning() -> None:
+    """For a command that runs on and has no report at its end."""
+    global _says_every_warning
+    _says_every_warning = True
 
 
 def configure_logs(level: int) -> None:
@@ -31,8 +38,8 @@ def configure_logs(level: int) -> None:
     stderr is looked up at every line: while a progress display is running it is the display's own, which
     puts log lines above itself.
     """
-    global _verbosity
-    _verbosity = level
+    global _verbosity, _says_every_warning
+    _verbosity, _says_every_warning = level, False
     structlog.configure(
         processors=[
             _leave_out_what_is_reported,
@@ -47,7 +54,7 @@ def configure_logs(level: int) -> None:
 
 
 def _leave_out_what_is_reported(_: Any, __: str, event: Any) -> Any:
-    if _verbosity == 0 and event["event"] in _REPORTED_ANYWAY:
+    if _verbosity == 0 and not _says_every_warning and event["event"] in _REPORTED_ANYWAY:
         raise structlog.DropEvent
     return event
 

@@ -17,7 +17,7 @@ import click
 
 from limner.adapters.cli.backends import options_from
 from limner.adapters.cli.errors import EXIT_CODES_HELP, BadInput
-from limner.adapters.cli.logs import verbosity_option
+from limner.adapters.cli.logs import say_every_warning, verbosity_option
 from limner.adapters.cli.outputs import check_images_folder
 from limner.adapters.cli.painting_options import chosen_patterns, painting_options
 from limner.adapters.cli.parameters import Seconds
@@ -30,6 +30,7 @@ from limner.adapters.journal_memory import MemoryJournal
 from limner.adapters.limner import Limner
 from limner.adapters.message_memory import MemoryMessageStore
 from limner.adapters.openai_api import openai_base_url
+from limner.adapters.redaction import shown_address
 from limner.errors import InvalidSetting
 from limner.text import TagPattern, compile_patterns
 from limner.workflows.overrides import Override
@@ -162,6 +163,7 @@ def _serve(settings: Settings) -> None:
         import uvicorn
     except ImportError as error:
         raise _extra_missing(error) from error
+    say_every_warning()  # a painter that fails would be told of nowhere else
     app = _guarded(_app(settings), settings)
     listener = _listener(settings.host, settings.port)
     # What it has to say at its worst is a traceback about a connection that was cut on purpose.
@@ -187,6 +189,8 @@ def _serve(settings: Settings) -> None:
     gc.collect()
     gc.freeze()
     where = _shown(settings.host, listener.getsockname()[1])
+    for name, value in {**_about(settings), "pictures are kept in": settings.data_dir}.items():
+        click.echo(f"limner: {name}: {value}", err=True)
     click.echo(f"limner: http://{where}/v1 is ready; Ctrl-C ends it", err=True)
     with suppress(KeyboardInterrupt):  # how it is meant to end
         server.run(sockets=[listener])
@@ -215,10 +219,22 @@ def _app(settings: Settings) -> Starlette:
         defaults=Wishes(settings.profile, settings.progress, settings.teach),
         instruction=system_prompt(patterns) if can_teach else None,
         public_url=settings.public_url,
+        about=_about(settings),
     )
     generator = _generator(settings)
     limner = _limner(settings, generator, patterns, store, FolderImageStore(images, IMAGES_PATH))
     return proxy_app(limner, store, relay, proxy, closing=[generator])
+
+
+def _about(settings: Settings) -> dict[str, str]:
+    """What is in force, for whoever started it and for whoever opens its page."""
+    teaching = "the model is taught the tags" if settings.teach else "the model is not taught the tags"
+    return {
+        "chat server": shown_address(settings.upstream),
+        "painter": shown_address(settings.generator),
+        "pictures": settings.profile,
+        "tags": teaching,
+    }
 
 
 def _refuse_what_cannot_be_meant(settings: Settings) -> None:

@@ -7,7 +7,7 @@ the web app of `Limner.asgi`, which has the pictures.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,7 +19,7 @@ import anyio.to_thread
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Mount
+from starlette.routing import Mount, Route
 from starlette.types import Receive, Scope, Send
 
 from limner.adapters.http import MIB, Relay
@@ -29,12 +29,14 @@ from limner.adapters.limner import Limner
 from limner.adapters.message_memory import MemoryMessageStore
 from limner.adapters.proxy.history import TagMemory
 from limner.adapters.proxy.illustration import Illustrator
+from limner.adapters.proxy.page import Page
 from limner.adapters.proxy.requests import ChatRequest, ChatRequests
 from limner.adapters.proxy.setting import ReplySetting
 from limner.adapters.proxy.streamed import StreamedReply
 from limner.adapters.proxy.whole import WholeReply, pass_on
 from limner.adapters.proxy.wire import Client, ClientGone, RequestBody, error_body, passed_on
 from limner.adapters.proxy.wishes import HEADER, Wishes
+from limner.adapters.web.shutdown import server_is_stopping
 from limner.errors import BackendError, CallerError
 from limner.text import PromptPatterns, compile_patterns
 from limner.workflows.logs import brief, log
@@ -45,6 +47,8 @@ MAX_REQUEST_BYTES = 64 * MIB
 
 _CHAT = "/chat/completions"
 _EVENTS = ("text/event-stream", "text/plain", "")
+_LAST_WORD_S = 0.5
+_STOPPED = b'{"error":{"message":"the proxy was stopped; ask again","type":"limner_error","code":"stopped"}}'
 _NOT_OURS = (b"host", b"expect", HEADER)
 
 
@@ -54,7 +58,9 @@ class ProxySettings:
 
     `defaults` is what holds where a client asks for nothing; `instruction` what teaches the model the tags.
     `public_url` is what clients know the proxy by; without it, the host that each of them has asked for.
-    `keep_alive_ms` is how long a connection may be silent while pictures are made.
+    `keep_alive_ms` is how long a connection may be silent while pictures are made. `about` is what its page
+    says of it. `is_stopping` tells when the server is on its way out: replies end with the pictures that are
+    there.
     """
 
     patterns: PromptPatterns = field(default_factory=compile_patterns)
@@ -62,6 +68,8 @@ class ProxySettings:
     instruction: str | None = None
     public_url: str | None = None
     keep_alive_ms: int = 5_000
+    about: Mapping[str, str] = field(default_factory=dict)
+    is_stopping: Callable[[], bool] = server_is_stopping
 
 
 def proxy_app(
@@ -87,7 +95,11 @@ def proxy_app(
             yield
 
     return Starlette(
-        routes=[Mount("/v1", app=proxy), Mount("/limner", app=limner.asgi())],
+        routes=[
+            Route("/", Page(settings.about, settings.public_url).answer),
+            Mount("/v1", app=proxy),
+            Mount("/limner", app=limner.asgi()),
+        ],
         exception_handlers={404: _nothing_here},
         lifespan=lifespan,
     )
@@ -112,7 +124,7 @@ class Proxy:
         self._settings = settings
         self._alarm = limner.alarm
         self._memory = TagMemory()
-        self._illustrator = Illustrator(limner, store, settings.patterns)
+        self._illustrator = Illustrator(limner, store, settings.patterns, settings.is_stopping)
         self._requests = ChatRequests(
             settings.patterns, self._memory, settings.defaults, settings.instruction
         )
@@ -123,10 +135,16 @@ class Proxy:
             await send({"type": "websocket.close", "code": 1008, "reason": "no websockets here"})
             return
         body, client = RequestBody(receive), Client(send)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_cancel_when_gone, body, tasks.cancel_scope)
-            await self._answer(scope, body, client)
-            tasks.cancel_scope.cancel()
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(_cancel_when_gone, body, tasks.cancel_scope)
+                await self._answer(scope, body, client)
+                tasks.cancel_scope.cancel()
+        except anyio.get_cancelled_exc_class():
+            # By the server, which waits no longer. Left to itself it would say that there was a fault.
+            with anyio.move_on_after(_LAST_WORD_S, shield=True):
+                await _refuse(client, 503, _STOPPED)
+            raise
 
     async def _answer(self, scope: Scope, body: RequestBody, client: Client) -> None:
         try:

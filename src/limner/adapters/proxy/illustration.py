@@ -27,6 +27,9 @@ from limner.workflows.progress_events import PromptProgress
 LONGEST_REPLY = 1_000_000
 """How many characters of a reply are looked at; what a model writes beyond that passes all the same."""
 
+LOOK_MS = 200
+"""How often a reply that waits for pictures looks whether the server is stopping, in ms."""
+
 _PIECES_AT_ONCE = 1_000
 _LAST_WORDS_S = 5
 
@@ -34,12 +37,22 @@ Tell = Callable[[PromptProgress], Awaitable[None]]
 
 
 class Illustrator:
-    """Makes pictures for replies. `store` is the one that `limner` keeps its messages in."""
+    """Makes pictures for replies. `store` is the one that `limner` keeps its messages in.
 
-    def __init__(self, limner: Limner, store: MemoryMessageStore, patterns: PromptPatterns) -> None:
+    Once `is_stopping`, no reply waits for pictures any more.
+    """
+
+    def __init__(
+        self,
+        limner: Limner,
+        store: MemoryMessageStore,
+        patterns: PromptPatterns,
+        is_stopping: Callable[[], bool],
+    ) -> None:
         self.limner = limner
         self.store = store
         self.patterns = patterns
+        self.is_stopping = is_stopping
 
     def begin(self) -> Illustration:
         """The pictures of a reply that is about to come."""
@@ -56,6 +69,7 @@ class Illustration:
         self._limner = illustrator.limner
         self._store = illustrator.store
         self._patterns = illustrator.patterns
+        self._is_stopping = illustrator.is_stopping
         self.message_id = f"reply-{uuid.uuid4().hex}"
         self.failed = False
         self._is_full = False
@@ -99,13 +113,17 @@ class Illustration:
     async def pictures(self, tell: Tell) -> list[Picture]:
         """Wait for the pictures, in the order of the text; `tell` is awaited for each step of each."""
         known: dict[str, PromptProgress] = {}
-        try:
-            async for event in self._limner.events(self.message_id):
-                if isinstance(event, PromptProgress):
-                    known[event.prompt_id] = event
-                    await tell(event)
-        except LimnerError as error:
-            self._give_up(error)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._end_when_stopping)
+            try:
+                async for event in self._limner.events(self.message_id):
+                    if isinstance(event, PromptProgress):
+                        known[event.prompt_id] = event
+                        await tell(event)
+            except LimnerError as error:
+                self._give_up(error)
+            tasks.cancel_scope.cancel()
+        if self.failed:
             return []
         session = self._limner.manager.progress.session(self.message_id)
         if session is None:
@@ -117,6 +135,13 @@ class Illustration:
             if (match := found.get((image.prompt, image.occurrence))) is not None
         ]
         return sorted(pictures, key=lambda picture: picture.position)
+
+    async def _end_when_stopping(self) -> None:
+        """Give up what is not finished when the server is on its way out; what is there is shown."""
+        while not self._is_stopping():
+            await self._limner.alarm.sleep(LOOK_MS)
+        with suppress(LimnerError):  # it may have ended by itself
+            await self._limner.cancel(self.message_id)
 
     def _matches(self) -> list[PromptMatch]:
         try:
