@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime, timedelta
 from functools import partial
 
 from playwright.sync_api import BrowserContext, Page, expect
@@ -15,7 +13,9 @@ from tests.browser.helpers import (
     illustrated,
     image_url,
     open_page,
+    stop_time,
     tag,
+    wait_for_server,
     wait_until,
 )
 from tests.browser.scripted_server import ScriptedServer
@@ -88,20 +88,6 @@ def test_a_lost_connection_comes_back_and_asks_for_what_it_missed(page: Page, se
     expect(message.locator("figure")).to_contain_text("Painting 75%")
     expect(message).to_contain_text("sat down.")
     assert [connection["last_event_id"] for connection in server.connections] == [None, "e1-2"]
-
-
-def stop_time(page: Page) -> None:
-    """Let time pass only where the test says so; from five seconds on, since it cannot stop in the past."""
-    page.clock.pause_at(datetime.now() + timedelta(seconds=5))
-
-
-def wait_for_server(page: Page, holds: Callable[[], object]) -> None:
-    """As `wait_until`, where frames stand still with the time."""
-    for _ in range(500):
-        if holds():
-            return
-        page.evaluate("fetch('/limner/tags').then(answer => answer.text())")
-    raise AssertionError("it did not come to that")
 
 
 def test_pauses_grow_while_the_server_is_away_and_a_calm_line_says_so(page: Page, server: ScriptedServer):

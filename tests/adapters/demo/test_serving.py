@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -50,7 +51,7 @@ def test_with_a_screen_or_a_browser_of_choice_the_address_is_opened(monkeypatch,
 
 
 def test_an_answers_body_does_not_wait_until_its_headers_were_acknowledged():
-    async def option() -> int:
+    async def no_delay_of_what_is_accepted() -> int:
         connected: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
         def accepted(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -66,4 +67,6 @@ def test_an_answers_body_does_not_wait_until_its_headers_were_acknowledged():
                 await writer.wait_closed()
         return no_delay
 
-    assert asyncio.run(option())
+    # In a thread of its own: in this one a browser's tests may have a loop that goes on.
+    with ThreadPoolExecutor(1) as thread:
+        assert thread.submit(asyncio.run, no_delay_of_what_is_accepted()).result()
