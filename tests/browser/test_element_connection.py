@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
+from typing import Any
 
-from playwright.sync_api import BrowserContext, Page, expect
+import pytest
+from playwright.sync_api import BrowserContext, Page, Route, expect
 
 from tests.browser.helpers import (
     ELEMENT,
@@ -18,11 +21,21 @@ from tests.browser.helpers import (
     wait_for_server,
     wait_until,
 )
-from tests.browser.scripted_server import ScriptedServer
+from tests.browser.scripted_server import TOKEN, ScriptedServer
 
 
 def has_paused(page: Page, times: int) -> bool:
     return len(page.evaluate("pauses")) == times
+
+
+def do_not_wait(page: Page) -> None:
+    """Try at once, as where a laptop wakes up."""
+    page.evaluate("dispatchEvent(new Event('online'))")
+
+
+def has_tried(page: Page, asked: list[str], times: int) -> bool:
+    do_not_wait(page)
+    return sum("/events?" in url for url in asked) >= times
 
 
 def has_connected(server: ScriptedServer, times: int) -> bool:
@@ -120,7 +133,7 @@ def test_pauses_grow_while_the_server_is_away_and_a_calm_line_says_so(page: Page
     page.clock.run_for(50)
     expect(message.locator("[part=offline]")).to_have_text("The connection is lost. Trying again…")
     server.is_down = False
-    page.evaluate("dispatchEvent(new Event('online'))")  # what a laptop says that wakes up
+    do_not_wait(page)
     wait_for_server(page, lambda: server.open_streams == 1)
     page.clock.resume()
     expect(message.locator("[part=offline]")).to_be_hidden()
@@ -228,6 +241,65 @@ def test_finished_messages_say_nothing_of_a_lost_connection(page: Page, server: 
     server.drop_connections()
     wait_until(page, lambda: len(server.connections) >= 3)
     expect(message.locator("[part=offline]")).to_be_hidden()
+
+
+@pytest.mark.parametrize("answer", [{"status": 404}, {"content_type": "text/html", "body": "<p>Welcome"}])
+def test_where_no_app_is_the_element_says_so_and_tells_the_page_once(
+    page: Page, server: ScriptedServer, answer: dict[str, Any], screenshots: Path | None
+):
+    asked: list[str] = []
+
+    def elsewhere(route: Route) -> None:
+        asked.append(route.request.url)
+        route.fulfill(**answer)
+
+    page.route("**/wrong/**", elsewhere)
+    message = open_page(
+        page, server, f"<limner-message message='m1' token='{TOKEN}' base='/wrong'></limner-message>"
+    )
+    line = message.locator("[part=offline]")
+    expect(line).to_have_text(f"At {server.url}wrong/ there is no Limner app.")
+    wait_until(page, lambda: has_tried(page, asked, 6))
+    expect(line).to_have_text(f"At {server.url}wrong/ there is no Limner app.")
+    (error,) = heard(page, "limner-error")
+    assert (error["action"], error["kind"], error["status"]) == ("follow", "no_app", 404)
+    assert f"{server.url}wrong/" in error["message"]
+    assert "base" in error["hint"]
+    if screenshots is not None:
+        page.screenshot(path=screenshots / "element-no-app.png")
+    server.write("m1", "Here it is.")
+    message.evaluate("element => element.removeAttribute('base')")
+    expect(message).to_contain_text("Here it is.")
+    expect(line).to_be_hidden()
+
+
+def test_an_app_that_comes_later_is_found(page: Page, server: ScriptedServer):
+    server.write("m1", "Here it is.")
+    for route in ("events?*", "tags", "status?*"):
+        page.route(f"**/limner/{route}", lambda route: route.fulfill(status=404))
+    message = open_page(page, server)
+    expect(message.locator("[part=offline]")).to_contain_text("there is no Limner app.")
+    page.unroute_all()
+    do_not_wait(page)
+    expect(message).to_contain_text("Here it is.")
+    expect(message.locator("[part=offline]")).to_be_hidden()
+
+
+def test_an_app_that_was_there_is_only_away(page: Page, server: ScriptedServer):
+    message = open_page(page, server)
+    server.stream("m1", "The cat")
+    expect(message).to_contain_text("The cat")
+    asked: list[str] = []
+
+    def nothing(route: Route) -> None:
+        asked.append(route.request.url)
+        route.fulfill(status=404)
+
+    page.route("**/limner/*?*", nothing)
+    server.drop_connections()
+    wait_until(page, lambda: has_tried(page, asked, 4))
+    expect(message.locator("[part=offline]")).to_have_text("The connection is lost. Trying again…")
+    assert heard(page, "limner-error") == []
 
 
 def test_an_element_that_is_taken_out_leaves_no_stream_behind(page: Page, server: ScriptedServer):

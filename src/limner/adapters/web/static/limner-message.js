@@ -167,6 +167,7 @@ export class LimnerMessage extends HTMLElement {
     if (name === "message" || name === "base") {
       this.#hub?.leave(this.#message, this);
       this.#hub = null;
+      this.#connection = "open";
       this.#join();
     }
     this.#schedule();
@@ -225,8 +226,9 @@ export class LimnerMessage extends HTMLElement {
 
   /** What the stream's connection is like. For the hub. */
   connection(state, error) {
+    const isNews = state !== this.#connection;
     this.#connection = state;
-    if (state === "refused") this.#tellError(error, "follow");
+    if (state === "refused" || (state === "absent" && isNews)) this.#tellError(error, "follow");
     this.#schedule();
   }
 
@@ -377,10 +379,15 @@ export class LimnerMessage extends HTMLElement {
 
   #showConnection() {
     const waits = this.#work.isLive || this.#growing || this.#work.asked.size > 0 || !this.#shown.isKnown;
-    const refused = this.#connection === "refused";
-    this.#offline.hidden = !(refused || (this.#connection === "lost" && waits));
-    setText(this.#offline.lastChild, refused ? words.refusedStream : words.offline);
-    this.#offline.classList.toggle("trying", !refused);
+    const told = {
+      open: "",
+      lost: waits ? words.offline : "",
+      absent: words.absent(this.#base),
+      refused: words.refusedStream,
+    }[this.#connection];
+    this.#offline.hidden = !told;
+    setText(this.#offline.lastChild, told);
+    this.#offline.classList.toggle("trying", this.#connection === "lost");
   }
 }
 

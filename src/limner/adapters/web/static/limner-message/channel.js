@@ -1,6 +1,6 @@
 /** One connection that brings events, and comes back by itself where it is lost. */
 
-import { Refused, ask } from "./requests.js";
+import { Refused, ask, isNone, noApp } from "./requests.js";
 
 const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 30_000;
@@ -8,6 +8,8 @@ const LONGEST_PAUSE_MS = 30_000;
 const SILENCE_MS = 45_000;
 /** A connection that held for so long was a good one: the next pause is the first again. */
 const STEADY_MS = 5_000;
+/** A proxy says for a moment that there is nothing, while the app behind it is started. */
+const MISSES_TO_TELL = 3;
 
 /** Reads server-sent events from a response; calls `each` with every event, and `alive` for all that comes. */
 async function readEvents(response, each, alive) {
@@ -42,6 +44,7 @@ export class Channel {
   #lastId = null;
   #connection = null;
   #failures = 0;
+  #misses = 0;
   #wake = null;
 
   constructor(hub) {
@@ -75,11 +78,14 @@ export class Channel {
   async #run(connection) {
     while (!connection.signal.aborted) {
       let opened = 0;
+      let missed = false;
       try {
         await this.#follow(connection, () => (opened = Date.now()));
       } catch (error) {
         if (connection.signal.aborted) return;
-        if (error instanceof Refused && error.status < 500 && error.status !== 429) {
+        missed = isNone(error) && (await this.#hub.isMissing());
+        if (connection.signal.aborted) return;
+        if (!missed && error instanceof Refused && error.status < 500 && error.status !== 429) {
           if (await this.#dropRefused(connection, error)) continue;
           if (this.messages.size === 0) return;
         }
@@ -87,7 +93,9 @@ export class Channel {
       if (connection.signal.aborted) return;
       if (opened && Date.now() - opened >= STEADY_MS) this.#failures = 0;
       this.#failures++;
-      if (this.#failures > 1) this.#tell("lost");
+      this.#misses = missed ? this.#misses + 1 : 0;
+      if (this.#misses >= MISSES_TO_TELL) this.#tell("absent", noApp(this.#hub.base));
+      else if (!missed && this.#failures > 1) this.#tell("lost");
       await this.#pause();
     }
   }
@@ -107,7 +115,10 @@ export class Channel {
     try {
       const headers = { accept: "text/event-stream" };
       const response = await ask(new URL(`events?${query}`, this.#hub.base), { signal: attempt.signal, headers });
+      // Some servers answer whatever they do not know with their first page.
+      if (!/^text\/event-stream\b/i.test(response.headers.get("content-type") ?? "")) throw new Refused(response.status);
       whenOpen();
+      this.#hub.isFound = true;
       this.#tell("open");
       await readEvents(
         response,

@@ -1,7 +1,7 @@
 /** One stream of events per app for all elements of a page. */
 
 import { Channel } from "./channel.js";
-import { ask } from "./requests.js";
+import { ask, isNone } from "./requests.js";
 import { DEFAULT_TAGS } from "./tags.js";
 
 const MOST_MESSAGES = 100;
@@ -17,6 +17,8 @@ export class Hub {
     return Hub.#hubs.get(base);
   }
 
+  /** Whether the app has ever answered; if it then does not, it is away. */
+  isFound = false;
   #listeners = new Map();
   #channels = [];
   #fresh = new Set();
@@ -45,6 +47,17 @@ export class Hub {
         return DEFAULT_TAGS;
       });
     return this.#tags;
+  }
+
+  /** Whether another server answers at the address, for all that can be known. */
+  async isMissing() {
+    if (this.isFound) return false;
+    try {
+      const tags = await (await ask(new URL("tags", this.base))).json();
+      return !Array.isArray(tags);
+    } catch (error) {
+      return isNone(error) || error instanceof SyntaxError;
+    }
   }
 
   /** From now on the listener gets what happens to the message; first, everything as it stands. */

@@ -19,6 +19,16 @@ export async function ask(address, options = {}) {
   throw new Refused(response.status, content?.error);
 }
 
+/** Whether an answer may be that of a server which knows nothing of Limner. */
+export const isNone = (error) => error instanceof Refused && (error.status === 404 || error.status < 300);
+
+export const noApp = (address) =>
+  new Refused(404, {
+    kind: "no_app",
+    message: `there is no Limner app at ${address}`,
+    hint: "Let the attribute base name the path where Limner.asgi() is mounted.",
+  });
+
 /** What to tell a reader of a request that came to nothing. */
 export function explain(error) {
   if (!(error instanceof Refused)) return words.unreachable;

@@ -40,6 +40,7 @@ export const words = {
   thoughts: "Thoughts",
   thinking: "Thinking…",
   offline: "The connection is lost. Trying again…",
+  absent: (address) => `At ${address} there is no Limner app.`,
   refusedStream: "This message cannot be followed from here.",
   refused: "That is not allowed from here.",
   unreachable: "The server could not be reached.",
