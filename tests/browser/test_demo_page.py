@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request, expect
 
 from limner.adapters.demo.writers import UpstreamWriter, Writer
@@ -144,6 +146,38 @@ def test_the_empty_page_offers_a_line_and_pictures_of_what_could_be_told(theatre
         expect(picture).to_have_js_property("complete", True)
         assert picture.evaluate("image => image.naturalWidth") > 0
     expect(page.get_by_label("Your line")).to_be_focused()
+
+
+def test_on_a_phone_all_pictures_are_seen_whole_above_the_line(theatre):
+    page = theatre.page(theatre.demo(ToldWriter(), HeldPainter()), viewport={"width": 390, "height": 800})
+    expect(page.locator("#suggestions button")).to_have_count(4)
+    expect(page.locator("#cast")).not_to_be_empty()
+    line = page.locator("#composer").bounding_box()
+    assert line is not None
+    for card in page.locator("#suggestions button").all():
+        box = card.bounding_box()
+        assert box is not None
+        assert box["y"] + box["height"] <= line["y"] - 8
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_until_its_picture_is_there_a_card_has_a_tint(theatre, scheme):
+    demo = theatre.demo()
+    page = theatre.page(demo, color_scheme=scheme)
+    page.route("**/suggestions/*.jpg", lambda route: route.fulfill(status=204))
+    page.reload()
+    card = page.locator("#suggestions button").first
+    box, picture = card.bounding_box(), card.locator("img").bounding_box()
+    assert box is not None
+    assert picture is not None
+    assert picture["height"] > 50
+    shown = Image.open(BytesIO(page.screenshot(clip=picture))).convert("RGB")  # type: ignore[arg-type]
+    below = Image.open(BytesIO(card.screenshot())).convert("RGB")
+    tint = shown.getpixel((shown.width // 2, 5))
+    ground = below.getpixel((5, below.height - 5))
+    assert isinstance(tint, tuple)
+    assert isinstance(ground, tuple)
+    assert sum(abs(a - b) for a, b in zip(tint, ground, strict=True)) > 40
 
 
 def test_a_suggestion_becomes_a_story_with_its_four_pictures(theatre):

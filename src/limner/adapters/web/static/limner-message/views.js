@@ -77,7 +77,9 @@ function previewOf(now, work) {
 /** What the panel shows; null where there is nothing to say. */
 export function panelView(now) {
   const work = now.work;
-  const prompts = [...work.prompts.values()].map((prompt) => ({
+  // One that was given up has nothing to show, and never will.
+  const shown = [...work.prompts.values()].filter((prompt) => prompt.state !== "cancelled");
+  const prompts = shown.map((prompt) => ({
     ...prompt,
     picture: previewOf(now, prompt) ?? (prompt.image_url ? imageAddress(prompt.image_url) : null),
   }));
