@@ -171,7 +171,7 @@ def test_until_its_picture_is_there_a_card_has_a_tint(theatre, scheme):
     assert box is not None
     assert picture is not None
     assert picture["height"] > 50
-    shown = Image.open(BytesIO(page.screenshot(clip=picture))).convert("RGB")  # type: ignore[arg-type]
+    shown = Image.open(BytesIO(page.screenshot(clip=picture))).convert("RGB")
     below = Image.open(BytesIO(card.screenshot())).convert("RGB")
     tint = shown.getpixel((shown.width // 2, 5))
     ground = below.getpixel((5, below.height - 5))

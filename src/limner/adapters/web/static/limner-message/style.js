@@ -129,7 +129,7 @@ figure[data-state="failed"] figcaption { margin: 0; }
   position: absolute; inset: auto 0 0 0; display: flex; gap: 1rem; align-items: end; justify-content: space-between;
   max-height: 100%; padding: 2.6rem 0.9rem 0.75rem; color: #fff; font-size: 0.84rem; line-height: 1.4;
   /* A picture may have letters of its own there; they must not be read together with these. */
-  background: linear-gradient(transparent, rgb(14 12 10 / 0.94) 2.4rem); opacity: 0; translate: 0 0.4rem;
+  background: linear-gradient(transparent, rgb(14 12 10 / 0.97) 2.4rem); opacity: 0; translate: 0 0.4rem;
   transition: opacity 0.2s ease, translate 0.2s ease; pointer-events: none;
 }
 .veil-text { display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 5; overflow: hidden; }
