@@ -20,7 +20,10 @@ chat: ChainlitChat
 
 
 async def model(question: str) -> AsyncIterator[str]:
-    """Stands for your language model; with `chunks="openai"` below it may give a client's own chunks."""
+    """Stands for your language model. Its client's own chunks will do, too, for `chat.answer` below.
+
+    Where their class does not say whose they are: `chat.answer(…, text_of="openai")`.
+    """
     reply = (
         f"You asked: {question}\n\nThe keeper lit the lamp.\n\n"
         '<!--img-prompt="a lighthouse at night, a beam over the sea"-->\n\n'

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import AsyncIterator
 
 import discord
@@ -17,7 +18,10 @@ from limner.adapters.sinks.discord import DiscordChat
 
 
 async def model(question: str) -> AsyncIterator[str]:
-    """Stands for your language model; with `chunks="openai"` below it may give a client's own chunks."""
+    """Stands for your language model. Its client's own chunks will do, too, for `self.chat.answer` below.
+
+    Where their class does not say whose they are: `self.chat.answer(…, text_of="openai")`.
+    """
     reply = (
         f"You asked: {question}\n\nThe keeper lit the lamp.\n\n"
         '<!--img-prompt="a lighthouse at night, a beam over the sea"-->\n\n'
@@ -50,12 +54,14 @@ class Bot(discord.Client):
         await self.chat.clicked(interaction)
 
 
-async def main() -> None:
+async def main(token: str) -> None:
     """Run until interrupted, and wait for pictures that are under way."""
     async with Limner(data_dir="limner-data") as limner, Bot(limner) as bot:
         discord.utils.setup_logging()
-        await bot.start(os.environ["DISCORD_TOKEN"])
+        await bot.start(token)
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    if not os.environ.get("DISCORD_TOKEN"):
+        sys.exit("discord_bot.py: DISCORD_TOKEN is not set; docs/chats.md says where a bot gets its token")
+    asyncio.run(main(os.environ["DISCORD_TOKEN"]))

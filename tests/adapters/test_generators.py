@@ -147,7 +147,12 @@ async def test_a_server_that_is_not_there_is_unavailable(name, request_for, prog
 async def test_the_call_that_paints_has_no_time_limit_but_that_of_the_image(
     name, web, comfy, png, request_for, progress
 ):
-    generator: Any = case_of(name, Stage(web, comfy, png)).working()
+    if name == "sdapi":
+        # The stage's paints on until its progress was asked for, which this test does not let happen.
+        web.answer_json(PATHS[name], image_answer(name, base64.b64encode(png).decode()))
+        generator: Any = backend(name, web.url)
+    else:
+        generator = case_of(name, Stage(web, comfy, png)).working()
     # Whatever else is asked ends at once: it keeps the client's limits.
     generator._client._timeout_ms = 0
     generator._client._client.timeout = httpx.Timeout(None, read=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -47,3 +48,24 @@ async def test_an_unknown_client_is_refused_before_anything_begins():
         with pytest.raises(InvalidSetting, match="text_of must be"):
             await anext(studio.limner.illustrate("m", ["Once"], text_of="opnai"))  # type: ignore[arg-type]
         assert studio.limner.sessions() == ()
+
+
+@pytest.mark.parametrize("given", [None, "openai"])
+async def test_a_whole_reply_is_refused_before_anything_begins(given: Any):
+    reply = {"choices": [{"index": 0, "message": {"role": "assistant", "content": tag("a cat")}}]}
+    async with Studio() as studio:
+        with pytest.raises(
+            InvalidSetting, match="whole reply; ask for it with stream=True, or pass its text"
+        ):
+            await anext(studio.limner.illustrate("m", reply, text_of=given))
+        with pytest.raises(InvalidSetting, match="iterable of text, not dict"):
+            await anext(studio.limner.illustrate("m", {"text": "Once"}, text_of=given))
+        assert studio.limner.sessions() == ()
+
+
+@pytest.mark.parametrize("given", [None, "openai", "anthropic", "langchain", "pydantic-ai"])
+async def test_a_text_is_text_whatever_the_client(given: Any):
+    async with Studio() as studio:
+        async for _ in studio.limner.illustrate("m", [tag("a cat")], text_of=given):
+            pass
+        assert len((await studio.limner.finished("m")).placed) == 1

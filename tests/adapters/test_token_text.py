@@ -10,14 +10,15 @@ from typing import Any
 
 import pytest
 from openai.lib.streaming.chat import ChunkEvent, ContentDeltaEvent, ContentDoneEvent
-from openai.types.chat import ChatCompletionChunk
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.responses import (
+    Response,
     ResponseReasoningTextDeltaEvent,
     ResponseTextDeltaEvent,
     ResponseTextDoneEvent,
 )
 
-from limner.adapters.token_text import text_of
+from limner.adapters.token_text import is_whole_reply, text_of
 from limner.errors import InvalidSetting
 
 
@@ -258,3 +259,49 @@ def test_a_chunk_of_an_unknown_class_is_refused_with_the_names(chunk: object, na
 def test_a_chunk_that_does_not_fit_the_name_is_refused(name: str) -> None:
     with pytest.raises(InvalidSetting, match=rf"text_of='{name}' does not fit a chunk of elsewhere.*Chunk"):
         joined([of_package("elsewhere", words="fox")], name)
+
+
+# --- a whole reply, where a stream was to be asked for
+
+CHOICE = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "A fox"}}
+CHAT = ChatCompletion.model_validate(
+    {"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": [CHOICE]}
+)
+RESPONSE = Response.model_construct(object="response", output=[])
+WHOLE = {"type": "message", "role": "assistant", "content": [{"type": "text", "text": "A fox"}]}
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        CHAT,
+        CHAT.model_dump(),
+        RESPONSE,
+        RESPONSE.model_dump(),
+        as_objects("anthropic", WHOLE),
+        WHOLE,
+        message("A fox", "ai"),
+        message(BLOCKS, "ai"),
+    ],
+)
+def test_a_whole_reply_is_recognised(reply: object) -> None:
+    assert is_whole_reply(reply)
+
+
+@pytest.mark.parametrize(
+    "tokens",
+    [
+        "A fox",
+        [CHAT],
+        ["A ", "fox"],
+        COMPLETION[2],
+        {"choices": []},
+        {"choices": [{"message": None, "delta": {"content": "fox"}}]},
+        {"type": "message", "role": "user", "content": "hi"},
+        message("fox"),
+        iter(["fox"]),
+        None,
+    ],
+)
+def test_a_stream_or_a_chunk_is_no_whole_reply(tokens: object) -> None:
+    assert not is_whole_reply(tokens)

@@ -37,10 +37,9 @@ async def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterat
     await server.start()
     monkeypatch.setattr(Route, "BASE", server.url)
     monkeypatch.setattr(DiscordWebSocket, "DEFAULT_GATEWAY", URL(server.gateway))
-    monkeypatch.setenv("DISCORD_TOKEN", "token")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(discord.utils, "setup_logging", lambda: None)
-    bot = asyncio.create_task(discord_bot.main())
+    bot = asyncio.create_task(discord_bot.main("token"))
     ready = asyncio.create_task(server.ready.wait())
     await asyncio.wait([bot, ready], timeout=30, return_when=asyncio.FIRST_COMPLETED)
     assert ready.done(), bot

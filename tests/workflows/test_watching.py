@@ -226,6 +226,60 @@ async def test_the_text_of_a_message_without_a_session_is_what_is_stored():
         assert (await anext(watch)).event == TextProgress("old", 0, "an old text", final=True)
 
 
+async def test_who_comes_back_is_not_told_again_what_is_stored_of_messages_without_a_session():
+    async with Studio(hold=True) as studio:
+        await studio.store.edit("old", "an old text")
+        await studio.store.edit("older", "an older text")
+        first = await rest(studio.limner.watch(["older", "old"], text=True))
+        assert named(first) == ["'an older text'", "'an old text'"]
+        # In the middle of it the reader has not all; at its end it has.
+        again = studio.limner.watch(["older", "old"], after=first[0].id, text=True)
+        assert named(await rest(again)) == named(first)
+        assert await rest(studio.limner.watch(["older", "old"], after=first[1].id, text=True)) == []
+        # So it is where one of them has a session.
+        await begin(studio)
+        watched = await rest(studio.limner.watch(["older", "m", "old"], text=True))
+        assert named(watched)[:2] == named(first)
+        assert [each.id.partition("-")[2] for each in watched[:-1]] == ["0"] * (len(watched) - 1)
+        again = studio.limner.watch(["older", "m", "old"], after=watched[-1].id, text=True)
+        assert await rest(again) == []
+
+
+async def test_a_message_that_got_its_first_session_meanwhile_is_told_with_its_text():
+    async with Studio() as studio:
+        await studio.store.edit("old", "an old text")
+        [first] = await rest(studio.limner.watch("old", text=True))
+        await studio.illustrate("old", "a new text")
+        told = texts(await rest(studio.limner.watch("old", after=first.id, text=True)))
+        assert told == [TextProgress("old", 0, "a new text", final=True)]
+
+
+async def test_a_final_text_is_told_once_where_nothing_was_written_into_it():
+    async with Studio(hold=True) as studio:
+        watch = studio.limner.watch("m", text=True)
+        told = []
+        async for _ in studio.limner.illustrate("m", ["a picture: ", tag("a cat")]):
+            told += await rest(watch)
+        told += await rest(watch)
+        assert texts(told)[-1] == TextProgress("m", 0, f"a picture: {tag('a cat')}", final=True)
+        await studio.limner.cancel("m")
+        assert texts(await rest(watch)) == []
+
+
+async def test_the_same_text_streamed_anew_is_told_anew():
+    async with Studio() as studio:
+        watch = studio.limner.watch("m", text=True)
+        for _ in range(2):
+            told = []
+            async for _ in studio.limner.illustrate("m", ["the same"]):
+                told += await rest(watch)
+            await studio.limner.finished("m")
+            told += await rest(watch)
+            assert [text for text in texts(told) if text.final] == [
+                TextProgress("m", 0, "the same", final=True)
+            ]
+
+
 async def test_who_did_not_ask_for_the_text_gets_none():
     async with Studio() as studio:
         await studio.illustrate("m", PAIR)

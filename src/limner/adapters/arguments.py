@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterable, Collection, Iterable, Mapping, Sequence
 from typing import Generic, Self, TypeVar
 
+from limner.adapters.token_text import is_whole_reply
 from limner.errors import InvalidSetting
 from limner.text import HTML, MARKDOWN, Profile
 from limner.workflows.overrides import Override, PromptOverrides
@@ -97,9 +98,14 @@ class _Pieces(Generic[T]):
 
 def async_pieces(tokens: AsyncIterable[T] | Iterable[T]) -> AsyncIterable[T]:
     """The pieces of a text, from either kind of iterable. Raises `InvalidSetting`."""
+    if is_whole_reply(tokens):
+        raise InvalidSetting("this is a whole reply; ask for it with stream=True, or pass its text")
     if isinstance(tokens, AsyncIterable):
         return tokens
-    if isinstance(tokens, Iterable):
-        return _Pieces(tokens)
-    called = "; was it called, or awaited?" if callable(tokens) or hasattr(tokens, "__await__") else ""
+    called = ""
+    if not isinstance(tokens, Mapping):  # iterable, too, but nobody means its keys
+        if isinstance(tokens, Iterable):
+            return _Pieces(tokens)
+        if callable(tokens) or hasattr(tokens, "__await__"):
+            called = "; was it called, or awaited?"
     raise InvalidSetting(f"tokens must be an (async) iterable of text, not {type(tokens).__name__}{called}")

@@ -23,6 +23,9 @@ SUFFIXES = {
     "image/avif": ".avif",
 }
 
+MEDIA_TYPES = {suffix: media_type for media_type, suffix in SUFFIXES.items()}
+"""By what a stored image's name ends in; the standard library's own table has no WebP before Python 3.13."""
+
 _NAME = re.compile(rf"[0-9a-f]{{64}}(?:{'|'.join(re.escape(suffix) for suffix in SUFFIXES.values())})")
 
 

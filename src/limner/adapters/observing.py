@@ -59,8 +59,9 @@ class Observing:
         Gives `Watched(id, event)`: first where everything stands, then each change, without an end. With
         `after`, the id of the last one that was read, only what has changed since, each thing once; an id
         that this process does not know gives everything. A message without a session is waited for. `text`:
-        the messages' texts as well, as `TextProgress`. Raises `NotRunning` once Limner is closed, and at the
-        first step `StorageError`.
+        the messages' texts as well, as `TextProgress`; that of a message without a session only to who has
+        read nothing yet. Who comes back names the same messages. Raises `NotRunning` once
+        Limner is closed, and at the first step `StorageError`.
         """
         wanted = [message_ids] if isinstance(message_ids, str) else list(dict.fromkeys(message_ids))
         for message_id in wanted:

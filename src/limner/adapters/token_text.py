@@ -45,6 +45,23 @@ def text_of(given: TextOf | None = None) -> Callable[[object], str]:
     raise InvalidSetting(f"text_of must be {_POSSIBLE}, not {given!r:.60}")
 
 
+def is_whole_reply(tokens: object) -> bool:
+    """Whether this is a client's whole reply, as it comes where no stream was asked for.
+
+    Such an object is iterable, but what it gives are its fields.
+    """
+    if isinstance(tokens, str):
+        return False
+    kind = _field(tokens, "type")
+    if kind == "ai" or (kind == "message" and _field(tokens, "role") == "assistant"):
+        return _field(tokens, "content", _MISSING) is not _MISSING
+    if _field(tokens, "object") == "response":
+        return isinstance(_field(tokens, "output"), list)
+    choices = _field(tokens, "choices")
+    first = choices[0] if isinstance(choices, list) and choices else None
+    return _field(first, "message") is not None and _field(first, "delta") is None
+
+
 def _recognised(chunk: object) -> str:
     if isinstance(chunk, str):
         return chunk

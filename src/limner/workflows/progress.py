@@ -73,7 +73,7 @@ class ProgressManager:
         self._tracks: OrderedDict[str, _Track] = OrderedDict()
         self._expected: dict[str, WeakSet[Mailbox[Update]]] = {}
         self._with_thumbnails: OrderedDict[str, None] = OrderedDict()
-        self._number = 0
+        self._number = 1  # 0 stands for who has read nothing
         self._stopped = False
 
     def start(self) -> None:

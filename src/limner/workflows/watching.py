@@ -2,10 +2,14 @@
 
 A page that shows a chat holds one such stream for all its messages. Every event has an id; who lost the
 connection asks for what changed behind the last id that was read, and gets each thing once, as it is now.
+
+Of a message without a session only the store knows, so it has no number of its own. Its text is told to who
+has read nothing yet. Later changes of it are the host's, and Limner does not hear of them.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, Self
@@ -83,6 +87,7 @@ class Watch:
         self._stream_of = stream_of
         self._read_text = read_text
         self._known: dict[str, _Known] = {}
+        self._told: dict[str, bytes] = {}  # digests of the final texts that this reader was told last
         self._mailbox: Mailbox[Update] = Mailbox(wants_text=text)
         self._begun = False
 
@@ -113,11 +118,13 @@ class Watch:
 
     def _begin(self) -> None:
         self._begun = True
-        if self._mailbox.wants_text:
-            for message_id in self._message_ids:
-                # Of a message that was finished long ago only the store knows.
-                if not self._progress.is_tracking(message_id):
-                    self._mailbox.put(message_id, TEXT, self._after, TextChanged(message_id))
+        if self._mailbox.wants_text and not self._after:
+            unknown = [each for each in self._message_ids if not self._progress.is_tracking(each)]
+            for message_id in unknown:
+                # Only the last of all that stands says that all was read.
+                is_last = message_id == unknown[-1] and len(unknown) == len(self._message_ids)
+                number = self._progress.last_number if is_last else 0
+                self._mailbox.put(message_id, TEXT, number, TextChanged(message_id))
         self._progress.add(self._mailbox, *self._message_ids, after=self._after)
 
     async def _text_of(self, message_id: str) -> TextProgress | None:
@@ -128,8 +135,13 @@ class Watch:
                 text = await self._read_text(message_id)
             except UnknownMessage:
                 return None
+            digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+            if self._told.get(message_id) == digest:
+                return None  # nothing was written since the stream ended
+            self._told[message_id] = digest
             return TextProgress(message_id, 0, text, final=True)
         text = stream.text
+        self._told.pop(message_id, None)
         known = self._known.get(message_id)
         start = 0
         if known is not None and known.stream is stream and known.rewrites == stream.rewrites:

@@ -13,7 +13,7 @@ from limner.adapters.cli.display import PlainDisplay, QuietDisplay, display_for
 from limner.adapters.cli.gallery import TILE_HEIGHT, TILE_WIDTH, tile
 from limner.adapters.cli.progress_state import ProgressState
 from limner.adapters.cli.terminal import TerminalDisplay
-from limner.adapters.cli.visible import VisiblePiece
+from limner.adapters.visible import VisiblePiece
 from limner.states import Problem, SessionKind
 from limner.states.outcome import Counts, Result
 from limner.workflows.progress_events import PromptProgress, SessionEnded, SessionProgress, Thumbnail

@@ -86,3 +86,23 @@ async def test_a_file_that_is_no_database_is_a_storage_error(tmp_path):
     (tmp_path / "chat.sqlite3").write_text("no database, but long enough to be looked at" * 30)
     with pytest.raises(StorageError, match="not a database"):
         await loaded(tmp_path / "chat.sqlite3")
+
+
+async def test_what_cannot_be_kept_is_not_there_and_blocks_nothing(conversation, tmp_path):
+    said = await conversation.add("said", "a line")
+    file = tmp_path / "new" / "chat.sqlite3"
+    file.rename(tmp_path / "elsewhere")
+    file.mkdir()
+    with pytest.raises(StorageError):
+        await conversation.add("writing")
+    assert conversation.entries == [said]
+
+
+async def test_what_became_of_a_reply_is_shown_also_where_it_cannot_be_kept(conversation, tmp_path):
+    reply = await conversation.add("writing")
+    file = tmp_path / "new" / "chat.sqlite3"
+    file.rename(tmp_path / "elsewhere")
+    file.mkdir()
+    with pytest.raises(StorageError):
+        await conversation.change(reply.id, "written")
+    assert [entry.state for entry in conversation.entries] == ["written"]

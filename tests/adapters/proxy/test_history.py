@@ -9,11 +9,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from limner.adapters.proxy.code import open_fence
 from limner.adapters.proxy.history import TagMemory, without_pictures, without_progress
-from limner.adapters.proxy.pictures import IMAGES_PATH, Picture, at_the_end, in_the_text, open_fence
+from limner.adapters.proxy.pictures import IMAGES_PATH, Picture, at_the_end, in_the_text
 from limner.adapters.proxy.requests import ChatRequests
 from limner.adapters.proxy.wishes import PROFILES, ProfileName, Wishes
-from limner.text import PRESETS, DeferredImage, compile_patterns, extract_image_prompts
+from limner.text import PRESETS, DeferredImage, compile_patterns, extract_image_prompts, find_images
 from limner.workflows.progress_events import Thumbnail
 from tests.adapters.proxy.house import FOX, SEA
 
@@ -38,7 +39,7 @@ def pictures_of(text: str) -> list[Picture]:
     ]
 
 
-PARTS = [FOX, SEA, "\n", "\n\n", "> ", "```\n", "<!-- x -->", "- "]
+PARTS = [FOX, SEA, "\n", "\n\n", "> ", "```\n", "```html\n", "    ~~~\n", "`", "``", "\\", "<!-- x -->", "- "]
 TEXTS = st.lists(st.one_of(st.sampled_from(PARTS), st.text(max_size=8))).map("".join)
 
 
@@ -63,6 +64,27 @@ def test_what_was_placed_in_a_reply_is_taken_out_of_it_exactly(profile: ProfileN
     assert without(shown) == text
 
 
+@pytest.mark.parametrize("said_by_model", [True, False])
+@pytest.mark.parametrize("profile", PROFILES)
+@given(text=TEXTS)
+def test_what_was_placed_in_a_reply_is_taken_out_of_it_exactly_whoever_sends_it(
+    profile: ProfileName, said_by_model: bool, text: str
+):
+    shown = in_the_text(text, pictures_of(text), profile, "https://chat.example", PATTERNS)
+    assert without_pictures(shown, PATTERNS, TagMemory(), said_by_model=said_by_model) == text
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@given(text=TEXTS)
+def test_a_conversation_as_one_text_loses_every_picture_and_nothing_else(profile: ProfileName, text: str):
+    added = at_the_end(text, pictures_of(text), profile, "https://chat.example")
+    around = "A: what then?\nB: {}\n\nA: and ![mine](data:image/png;base64,AA==) or ![b](http://b.example/b)?"
+    sent = without_pictures(around.format(text + added), PATTERNS, TagMemory(), said_by_model=False)
+    pictures = [image.src for image in find_images(sent, PATTERNS)]
+    assert pictures == ["data:image/png;base64,AA==", "http://b.example/b"]
+    assert extract_image_prompts(sent, PATTERNS) == extract_image_prompts(around.format(text), PATTERNS)
+
+
 @pytest.mark.parametrize("address", [STORED, DATA, f"http://127.0.0.1:8808{IMAGES_PATH}/{'0' * 64}.webp#2"])
 def test_a_tag_that_the_client_has_dropped_is_put_back_from_the_description(address: str):
     assert without(f"Once.\n\n![a red fox in the snow]({address})") == f"Once.\n\n{FOX}"
@@ -85,6 +107,97 @@ def test_each_tag_answers_for_one_picture():
 
 def test_a_picture_that_the_client_keeps_under_its_own_address_is_known_by_its_tag():
     assert without(f"{FOX} end.\n\n![a red fox in the snow](/api/v1/files/7/content)") == f"{FOX} end."
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "/chat/api/v1/files/7f/content",
+        "https://chat.example/api/v1/files/7f/content",
+    ],
+)
+def test_the_address_of_a_kept_picture_may_have_a_host_and_a_path_before_it(address: str):
+    assert without(f"{FOX}![a red fox in the snow]({address}) end.") == f"{FOX} end."
+    assert without(f"{FOX} ![a grey sea]({address})") == f"{FOX} ![a grey sea]({address})"
+    assert without(f"![a red fox in the snow]({address})") == f"![a red fox in the snow]({address})"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://pictures.example/fox.png",
+        "//pictures.example/api/v1/files/7/content",
+        "/fox.png",
+        "https://pictures.example/fox?x=/api/v1/files/7/content",
+    ],
+)
+@pytest.mark.parametrize("between", ["", "\n", " and\n\n"])
+def test_a_picture_from_elsewhere_stays_although_it_has_a_tags_description(address: str, between: str):
+    for picture in (f"![a red fox in the snow]({address})", f'<img src="{address}" alt="other">'):
+        told = f"{FOX}{between}{picture} end."
+        assert without(told) == told
+
+
+SPACER = '<img src="data:image/gif;base64,R0lGOD" alt="spacer">'
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        f"```html\n{SPACER}\n```",
+        f"So:\n~~~\n{SPACER}",
+        f"1. So:\n\n   ```html\n   {SPACER}\n   ```\n\nand on",
+        f"- - ````\n    ```\n    {SPACER}\n    ````",
+        f"> ```\n> {SPACER}\n> ```",
+        f"Write `{SPACER}`, then.",
+        f"Write ``a ` {SPACER}\n b``, then {FOX}",
+        f"\\\\`{SPACER}`",
+    ],
+)
+def test_what_the_model_wrote_as_code_stays(told: str):
+    assert without(told) == told
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        "` {} and no end",
+        "`\n\n{}`",
+        "\\`{}`",
+        "`a` {} `b`",
+        "``a` {} b",
+        "- ```\n{}",
+        "    ```\n{}",
+        "```\na\n```\n{}",
+        "```x`\n{}",
+        '<!--img-prompt="`"-->{} `',
+    ],
+)
+def test_what_is_no_code_loses_its_data_pictures(around: str):
+    assert "R0lGOD" not in without(around.format(SPACER))
+
+
+@pytest.mark.parametrize("around", ["```\n{}\n```", "so `{}` it"])
+def test_a_picture_of_ours_goes_from_code_too(around: str):
+    memory = TagMemory()
+    memory.note("data:image/gif;base64,R0lGOD", "a fox", FOX)
+    assert without(around.format(SPACER), memory) == around.format(FOX)
+    assert without(around.format(f"![a grey sea]({STORED})")) == around.format(
+        '<!--img-prompt="a grey sea"-->'
+    )
+    assert without(around.format(f"{FOX}![a red fox in the snow]({DATA})")) == around.format(FOX)
+
+
+def test_looking_for_code_takes_time_in_proportion_to_the_text():
+    hostile = ["`" * n + " " for n in range(1, 600)]
+    for text in (
+        "".join(hostile),
+        "    ```x\n" * 50_000,
+        "\\" * 300_000 + "`",
+        "- " * 200_000,
+        "` `` " * 50_000,
+    ):
+        assert "R0lGOD" not in without(f"{text}\n\n{SPACER}")
 
 
 def test_pictures_of_others_stay():
@@ -115,20 +228,43 @@ def prepared(messages: list[Any], **request: Any) -> Any:
 
 def test_the_assistants_pictures_go_and_the_users_stay():
     shown = f"{FOX}\n\n![a red fox in the snow]({DATA})"
-    users = [{"type": "image_url", "image_url": {"url": DATA}}, {"type": "text", "text": shown}]
+    mine = "![mine](data:image/png;base64,AAAA)"
+    part = {"type": "image_url", "image_url": {"url": DATA}}
     messages: list[Any] = [
-        {"role": "system", "content": shown},
-        {"role": "user", "content": users},
+        {"role": "user", "content": [part, {"type": "text", "text": f"See {mine}"}]},
+        {"role": "user", "content": f"{mine} and <img src='http://pictures.example/1.png' alt=''>"},
         {"role": "assistant", "content": shown, "reasoning_content": "[limner] painting: x\n", "name": "a"},
-        {"role": "assistant", "content": [{"type": "text", "text": shown}, *users[:1]]},
+        {"role": "assistant", "content": [{"type": "text", "text": f"{shown}{mine}"}, part]},
         {"role": "assistant", "content": None, "tool_calls": []},
         "odd",
     ]
     sent = prepared(messages)["messages"]
     assert sent[:2] == messages[:2]
     assert sent[2] == {"role": "assistant", "content": FOX, "reasoning_content": "", "name": "a"}
-    assert sent[3]["content"] == [{"type": "text", "text": FOX}]
+    assert sent[3]["content"] == [{"type": "text", "text": f'{FOX}\n\n<!--img-prompt="mine"-->'}]
     assert sent[4:] == messages[4:]
+
+
+@pytest.mark.parametrize("role", ["system", "developer", "user", "tool"])
+def test_a_conversation_that_is_sent_as_one_text_carries_no_picture_bytes(role: str):
+    # With its tag; below /limner/images/; from an address that was given out; with a description of ours.
+    memory = TagMemory()
+    memory.note(DATA, 'a "grey" sea', SEA)
+    told = (
+        f"User: a story\nAssistant: Once {FOX}\n\n![a red fox in the snow](data:image/webp;base64,Rk9Y)\n"
+        f"User: more\nAssistant: ![a barn]({STORED}) then ![]({DATA}) and"
+        " ![a grey sea](data:image/jpeg;base64,AAAA) end"
+    )
+    kept = (
+        f"User: a story\nAssistant: Once {FOX}\n\n\nUser: more\n"
+        f'Assistant: <!--img-prompt="a barn"--> then {SEA} and {SEA} end'
+    )
+    requests = ChatRequests(PATTERNS, memory, Wishes(), None)
+    parts = [{"type": "text", "text": told}, {"type": "image_url", "image_url": {"url": DATA}}]
+    body = {"messages": [{"role": role, "content": told}, {"role": role, "content": parts}]}
+    one, many = json.loads(requests.prepare(json.dumps(body).encode(), None).body)["messages"]
+    assert one["content"] == kept
+    assert many["content"] == [{"type": "text", "text": kept}, parts[1]]
 
 
 def test_a_request_in_which_nothing_is_to_be_changed_stays_the_same_bytes():

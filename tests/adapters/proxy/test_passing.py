@@ -76,6 +76,21 @@ def test_any_other_path_passes_with_method_query_body_status_and_headers(web, tm
     assert "cookie" not in second.headers  # nobody gets what was set for somebody else
 
 
+def test_cookies_pass_in_neither_direction(web, tmp_path):
+    # A browser sends those of every program on this machine, and would keep the upstream's for all of them.
+    web.answer("/v1/models", Response(b"{}", headers={"set-cookie": "theirs=1", "x-odd": "1"}))
+    web.answer(CHAT, Response(b"{}", media_type="application/json", headers={"set-cookie": "theirs=1"}))
+    cookies = {"cookie": "session=of-another-program", "cookie2": "$Version=1"}
+    with proxy_before(web.url, tmp_path) as house:
+        got = httpx.get(f"{house.url}/v1/models", headers=cookies)
+        _, headers, _ = raw_post(f"{house.url}{CHAT}", {"messages": ASKED}, cookies)
+    assert got.headers["x-odd"] == "1"
+    assert "set-cookie" not in got.headers
+    assert "set-cookie" not in headers
+    assert len(web.received) == 2
+    assert not any("cookie" in name for request in web.received for name in request.headers)
+
+
 def test_a_body_of_unknown_length_passes_through(web, tmp_path):
     web.answer_json("/v1/audio/transcriptions", {"text": "hello"})
     with proxy_before(web.url, tmp_path) as house:
@@ -172,7 +187,10 @@ def test_an_upstream_that_cannot_be_reached_is_an_error_that_clients_can_read(tm
         ("yes", ""),
         ({"colour": 1}, ""),
         ({"teach": "maybe"}, ""),
+        ({"teach": "yes"}, ""),
+        ({"illustrate": 1}, ""),
         (None, "progress=loud"),
+        (None, "teach=perhaps"),
     ],
 )
 def test_a_wish_that_cannot_be_meant_is_refused_by_name(web, tmp_path, given, header):
@@ -182,6 +200,20 @@ def test_a_wish_that_cannot_be_meant_is_refused_by_name(web, tmp_path, given, he
     assert status == 400
     assert "limner" in json.loads(got)["error"]["message"]
     assert not web.received
+
+
+def test_a_refusal_says_what_is_wrong_and_nothing_else(web, tmp_path):
+    with proxy_before(web.url, tmp_path) as house:
+        status, _, got = raw_post(f"{house.url}{CHAT}", {**STREAM, "limner": {"teach": "yes"}})
+    assert (status, json.loads(got)["error"]) == (
+        400,
+        {
+            "message": "limner.teach must be true or false, not 'yes'",
+            "type": "limner_error",
+            "param": None,
+            "code": "invalid_setting",
+        },
+    )
 
 
 def test_a_client_that_hangs_up_ends_the_upstream_and_the_painting(web, tmp_path):
@@ -350,6 +382,23 @@ def test_an_error_in_the_middle_of_a_stream_passes_at_once(web, tmp_path):
     web.answer(CHAT, Stream([piece("Once"), error]).response)
     with proxy_before(web.url, tmp_path) as house, pytest.raises(openai.APIError, match="out of memory"):
         list(client_of(house).chat.completions.create(model="m", messages=ASKED, stream=True))
+
+
+@pytest.mark.parametrize("more", [{}, {"choices": [{"index": 0, "delta": {}, "finish_reason": "error"}]}])
+def test_a_reply_that_ends_in_an_error_gets_no_pictures_and_ends_their_painting(web, tmp_path, more):
+    error = f"data: {json.dumps({'error': {'message': 'out of memory', 'code': 500}, **more})}\n\n".encode()
+    events = [piece(f"Once {FOX}"), piece(" and"), error, DONE]
+    painter = Painter(hold=True)
+    with proxy_before(web.url, tmp_path, painter=painter) as house:
+        web.answer(CHAT, Stream(events).response)
+        _, _, body = raw_post(f"{house.url}{CHAT}", STREAM)
+        assert body == b"".join(events)
+        if painter.started.is_set():
+            happens(painter.cancelled)
+        assert house.messages() == {}
+        web.answer(CHAT, Stream(events).response)
+        with pytest.raises(openai.APIError, match="out of memory"):
+            list(client_of(house).chat.completions.create(model="m", messages=ASKED, stream=True))
 
 
 def test_a_server_that_keeps_the_connection_open_behind_the_end_holds_up_nobody(web, tmp_path):

@@ -189,5 +189,5 @@ async def test_chunks_of_a_client_may_be_answered_with():
     async with Studio() as studio:
         page = Page()
         chat = ChainlitChat(studio.limner, page.module)
-        await chat.answer(chunks(), chunks="openai")
+        await chat.answer(chunks(), text_of="openai")
         assert list(page.messages.values()) == ["Hello"]

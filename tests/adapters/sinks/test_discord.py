@@ -6,9 +6,13 @@ The real discord.py is in tests/with_chats. It runs on asyncio only.
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 from base64 import b64encode
 from collections.abc import Awaitable
 from itertools import count, pairwise
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -265,3 +269,29 @@ def test_a_word_that_is_too_long_is_cut_itself():
 def test_characters_that_discord_counts_twice_count_twice():
     pieces_of_it = split_message("🦊" * 2001)
     assert [len(piece) for piece in pieces_of_it] == [1000, 1000, 1]
+
+
+async def test_chunks_of_a_client_may_be_answered_with():
+    async def chunks() -> Any:
+        yield {"choices": [{"delta": {"content": "Hello"}}]}
+
+    async with Studio() as studio:
+        channel = Channel(studio)
+        chat = DiscordChat(studio.limner, channel.module)
+        await settled(studio, chat, chat.answer(channel, chunks(), text_of="openai"))
+        assert channel.texts == ["Hello"]
+
+
+# --- the example
+
+
+def test_the_example_says_in_one_line_that_it_has_no_token(tmp_path: Path):
+    (tmp_path / "discord.py").write_text("class Client: ...\n")
+    example = Path(__file__).parents[3] / "examples" / "discord_bot.py"
+    environ = {name: value for name, value in os.environ.items() if name != "DISCORD_TOKEN"}
+    environ["PYTHONPATH"] = os.pathsep.join([str(tmp_path), environ.get("PYTHONPATH", "")])
+    ran = subprocess.run([sys.executable, example], env=environ, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert ran.stderr == (
+        "discord_bot.py: DISCORD_TOKEN is not set; docs/chats.md says where a bot gets its token\n"
+    )

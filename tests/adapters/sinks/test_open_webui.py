@@ -5,7 +5,9 @@ Open WebUI runs on asyncio only, and so do these tests.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,10 @@ import anyio
 import pytest
 
 from limner.adapters.factory import generator_from
+from limner.adapters.limner import Limner
+from limner.adapters.message_memory import MemoryMessageStore
 from limner.adapters.sinks.open_webui import (
+    _WORKERS,
     OpenWebUISettings,
     stop_workers,
     with_prompts,
@@ -21,9 +26,10 @@ from limner.adapters.sinks.open_webui import (
 )
 from limner.errors import InvalidSetting
 from limner.text import find_images
+from limner.workflows.streaming import IDLE_LIMIT_MS
 from tests.adapters.sinks.open_webui_host import OpenWebUI, chunk
 from tests.studio import split
-from tests.support import FakePainter
+from tests.support import FakePainter, ManualClock, settle
 
 pytestmark = pytest.mark.anyio
 
@@ -183,6 +189,35 @@ async def test_a_stopped_reply_is_left_as_it_is(settings):
     await chat.ask("go on", streamed(f"B {LAMP}"))
     assert chat.history[1]["output"][0]["content"][0]["text"] == f"A {LAMP} and"
     assert len(find_images(chat.shown)) == 1
+
+
+async def test_a_stopped_reply_is_forgotten_when_its_stream_counts_as_abandoned(settings, monkeypatch):
+    clock = ManualClock()
+    monkeypatch.setattr("limner.adapters.sinks.open_webui.Limner", partial(Limner, clock=clock))
+    chat = OpenWebUI(SOURCE, **settings)
+    await chat.ask("tell me", streamed(f"A {LAMP} and"), stop=True)
+    await settle()
+    [worker] = _WORKERS.values()
+    limner = await worker.background.start()
+    assert isinstance(limner.store, MemoryMessageStore)
+    assert set(worker._texts) == set(worker._sinks) == {"message-0"}
+    assert len(limner.sessions()) == 1
+    # A stream is looked at every ten minutes, and sealed where nothing came since the time before.
+    for _ in range(2):
+        assert worker._tasks
+        clock.tick(IDLE_LIMIT_MS)
+        limner.alarm.ring()
+        await settle()
+    while (
+        worker._tasks
+    ):  # the image's file is written in a thread, and lines of the status keep their distance
+        clock.tick(1_000)
+        limner.alarm.ring()
+        await asyncio.wait(worker._tasks, timeout=0.01)
+    assert limner.sessions() == ()
+    assert (worker._texts, worker._sinks) == ({}, {})
+    assert limner.store._messages == {}
+    assert chat.history[1]["output"][0]["content"][0]["text"] == f"A {LAMP} and"
 
 
 async def test_a_call_that_is_no_reply_in_a_chat_is_left_alone(settings):

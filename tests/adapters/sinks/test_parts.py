@@ -137,3 +137,26 @@ def test_a_limner_that_cannot_start_says_why_and_may_be_started_again():
         await background.stop()
 
     asyncio.run(scene())
+
+
+def test_who_is_cancelled_while_it_starts_leaves_it_to_the_next_caller():
+    made: list[Limner] = []
+    begun = asyncio.Event()
+
+    def make() -> Limner:
+        begun.set()
+        made.append(in_memory())
+        return made[-1]
+
+    async def scene() -> None:
+        background = BackgroundLimner(make)
+        impatient = asyncio.create_task(background.start())
+        await begun.wait()
+        impatient.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await impatient
+        assert await background.start() is made[0]
+        assert len(made) == 1
+        await background.stop()
+
+    asyncio.run(scene())

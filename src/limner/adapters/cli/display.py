@@ -11,8 +11,8 @@ from rich.console import Console
 
 from limner.adapters.cli.progress_state import ProgressState
 from limner.adapters.cli.terminal import TerminalDisplay
-from limner.adapters.cli.visible import VisiblePiece
 from limner.adapters.sniffing import one_line
+from limner.adapters.visible import VisiblePiece
 from limner.text import describe
 from limner.workflows.progress_events import ProgressEvent, PromptProgress, SessionEnded, SessionProgress
 

@@ -9,14 +9,13 @@ import anyio
 import click
 from rich.console import Console
 
-from limner.adapters.cli.backends import options_from
 from limner.adapters.cli.display import Display, display_for
 from limner.adapters.cli.errors import EXIT_CODES_HELP, BadInput, fault_of
 from limner.adapters.cli.inputs import STDIN, read_text
 from limner.adapters.cli.logs import verbosity_option
 from limner.adapters.cli.outputs import STDOUT, Outputs, ProfileName, plan_outputs, write_file, write_text
 from limner.adapters.cli.page import page_of
-from limner.adapters.cli.painting_options import chosen_patterns, painting_options
+from limner.adapters.cli.painting_options import PaintingSettings, painting_options
 from limner.adapters.cli.report import Report, fault_as_json
 from limner.adapters.cli.run import Outcome, illustrate_stream, illustrate_text
 from limner.adapters.cli.teaching import system_prompt
@@ -30,18 +29,16 @@ from limner.adapters.openai_chat import stream_chat
 from limner.errors import StorageError
 from limner.text import (
     PromptPatterns,
-    TagPattern,
     compile_patterns,
     extract_image_prompts,
 )
-from limner.workflows.overrides import Override
 
 FOREVER_MS = 7 * 24 * 60 * 60 * 1000
 """The drain timeout: here a person waits, who can press Ctrl-C, and each image has its own limit."""
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings(PaintingSettings):
     """The options of the command, as they were given; None where they were not."""
 
     source: str
@@ -49,29 +46,11 @@ class Settings:
     images: str | None
     page: str | None
     profile: ProfileName | None
-    generator: str
-    image_model: str | None
-    workflow: str | None
-    set_options: tuple[str, ...]
-    pattern: tuple[str, ...]
-    preset: tuple[str, ...]
-    code_fences: bool
-    max_concurrent: int
-    min_interval: float
-    timeout: float
-    attempts: int
-    prompt_override: tuple[Override, ...]
-    strip_metadata: bool
     openai: str | None
     model: str | None
     system: str | None
     as_json: bool
     quiet: bool
-
-    @property
-    def patterns(self) -> tuple[str | TagPattern, ...]:
-        """What marks a prompt. Raises `BadInput` for a preset that does not exist."""
-        return chosen_patterns(self.preset, self.pattern)
 
 
 @click.command(
@@ -190,13 +169,8 @@ def _refuse_contradictions(settings: Settings) -> None:
 
 
 async def _illustrate(settings: Settings, outputs: Outputs, text: str, display: Display) -> Outcome:
-    options = options_from(
-        settings.generator,
-        settings.set_options,
-        {"--image-model": ("model", settings.image_model), "--workflow": ("workflow", settings.workflow)},
-    )
     async with (
-        aclosing(generator_from(settings.generator, **options)) as generator,
+        aclosing(generator_from(settings.generator, **settings.generator_options)) as generator,
         Limner(
             generator,
             store=MemoryMessageStore(),

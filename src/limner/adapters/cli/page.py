@@ -15,7 +15,7 @@ from string import Template
 from markdown_it import MarkdownIt
 
 from limner.adapters.cli.outputs import Outputs
-from limner.adapters.image_folder import SUFFIXES
+from limner.adapters.image_folder import MEDIA_TYPES
 from limner.text import (
     ImageMatch,
     PromptMatch,
@@ -25,9 +25,6 @@ from limner.text import (
     find_images,
 )
 from limner.text.layout import GUARD
-
-MEDIA_TYPES = {suffix: media_type for media_type, suffix in SUFFIXES.items()}
-"""By what a stored image's name ends in; the standard library's own table has no WebP before Python 3.13."""
 
 FOOTER = "Illustrated by Limner"
 

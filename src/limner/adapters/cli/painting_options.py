@@ -3,17 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import reduce
 from typing import Any, TypeVar, get_args
 
 import click
 
-from limner.adapters.cli.backends import set_option
+from limner.adapters.cli.backends import options_from, set_option
 from limner.adapters.cli.errors import BadInput
 from limner.adapters.cli.parameters import Seconds, overrides_from
 from limner.adapters.factory import POSSIBLE
 from limner.text import DEFAULT_PATTERNS, PRESETS, TagPattern
 from limner.workflows.overrides import Override
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaintingSettings:
+    """What the options below are given as; None where they were not."""
+
+    generator: str
+    image_model: str | None
+    workflow: str | None
+    set_options: tuple[str, ...]
+    pattern: tuple[str, ...]
+    preset: tuple[str, ...]
+    code_fences: bool
+    max_concurrent: int
+    min_interval: float
+    timeout: float
+    attempts: int
+    prompt_override: tuple[Override, ...]
+    strip_metadata: bool
+
+    @property
+    def patterns(self) -> tuple[str | TagPattern, ...]:
+        """What marks a prompt: the presets, then the regular expressions; without either the defaults.
+
+        Raises `BadInput` for a preset that does not exist.
+        """
+        for name in self.preset:
+            if name not in PRESETS:
+                raise BadInput(f"no preset {name!r}; there are: {', '.join(PRESETS)}")
+        tags = [tag for name in self.preset for tag in PRESETS[name]]
+        return (*tags, *self.pattern) or DEFAULT_PATTERNS
+
+    @property
+    def generator_options(self) -> dict[str, Any]:
+        """The options of the generator. Raises `BadInput`, `InvalidSetting`."""
+        besides = {"--image-model": ("model", self.image_model), "--workflow": ("workflow", self.workflow)}
+        return options_from(self.generator, self.set_options, besides)
+
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -92,15 +131,3 @@ _OPTIONS: Sequence[Callable[[Any], Any]] = (
 def painting_options(command: Function) -> Function:
     """Add the options to a command, in this order."""
     return reduce(lambda made, option: option(made), reversed(_OPTIONS), command)
-
-
-def chosen_patterns(presets: Sequence[str], regexes: Sequence[str]) -> tuple[str | TagPattern, ...]:
-    """What marks a prompt: the presets, then the regular expressions; without either the defaults.
-
-    Raises `BadInput` for a preset that does not exist.
-    """
-    for name in presets:
-        if name not in PRESETS:
-            raise BadInput(f"no preset {name!r}; there are: {', '.join(PRESETS)}")
-    tags = [tag for name in presets for tag in PRESETS[name]]
-    return (*tags, *regexes) or DEFAULT_PATTERNS

@@ -17,12 +17,12 @@ import anyio
 from limner.adapters.cli.counting import CountingStore
 from limner.adapters.cli.display import Display
 from limner.adapters.cli.outputs import Outputs
-from limner.adapters.cli.visible import VisibleText
 from limner.adapters.image_folder import FolderImageStore
 from limner.adapters.journal_memory import MemoryJournal
 from limner.adapters.limner import Limner
 from limner.adapters.message_memory import MemoryMessageStore
 from limner.adapters.sketch import SketchGenerator
+from limner.adapters.visible import VisibleText
 from limner.text import DEFAULT_PATTERNS
 from limner.workflows.progress_events import PromptProgress
 

@@ -11,8 +11,8 @@ import anyio
 
 from limner.adapters.cli.display import Display
 from limner.adapters.cli.inputs import LARGEST_TEXT
-from limner.adapters.cli.visible import VisibleText
 from limner.adapters.limner import Limner
+from limner.adapters.visible import VisibleText
 from limner.errors import AnswerTooLarge, BackendError, LimnerError
 from limner.states.outcome import Result
 from limner.text import TagPattern

@@ -15,11 +15,10 @@ from urllib.parse import urlsplit
 
 import click
 
-from limner.adapters.cli.backends import options_from
 from limner.adapters.cli.errors import EXIT_CODES_HELP, BadInput
 from limner.adapters.cli.logs import say_every_warning, verbosity_option
 from limner.adapters.cli.outputs import check_images_folder
-from limner.adapters.cli.painting_options import chosen_patterns, painting_options
+from limner.adapters.cli.painting_options import PaintingSettings, painting_options
 from limner.adapters.cli.parameters import Seconds
 from limner.adapters.cli.teaching import system_prompt
 from limner.adapters.factory import generator_from
@@ -33,7 +32,6 @@ from limner.adapters.openai_api import openai_base_url
 from limner.adapters.redaction import shown_address
 from limner.errors import InvalidSetting
 from limner.text import TagPattern, compile_patterns
-from limner.workflows.overrides import Override
 from limner.workflows.ports import Generator
 
 if TYPE_CHECKING:
@@ -48,8 +46,8 @@ _KEEP_SESSIONS = 100
 _LISTEN_BACKLOG = 2048
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings(PaintingSettings):
     """The options of the command, as they were given."""
 
     upstream: str
@@ -63,19 +61,6 @@ class Settings:
     data_dir: str
     thumbnail: int
     wait: float
-    generator: str
-    image_model: str | None
-    workflow: str | None
-    set_options: tuple[str, ...]
-    pattern: tuple[str, ...]
-    preset: tuple[str, ...]
-    code_fences: bool
-    max_concurrent: int
-    min_interval: float
-    timeout: float
-    attempts: int
-    prompt_override: tuple[Override, ...]
-    strip_metadata: bool
 
 
 @click.command(
@@ -206,7 +191,7 @@ def _app(settings: Settings) -> Starlette:
         raise _extra_missing(error) from error
     _refuse_what_cannot_be_meant(settings)
     relay = Relay(openai_base_url(settings.upstream))
-    patterns = chosen_patterns(settings.preset, settings.pattern)
+    patterns = settings.patterns
     compiled = compile_patterns(patterns, in_code_fences=settings.code_fences)
     can_teach = any(isinstance(pattern, TagPattern) for pattern in patterns)
     if settings.teach and not can_teach:
@@ -221,7 +206,7 @@ def _app(settings: Settings) -> Starlette:
         public_url=settings.public_url,
         about=_about(settings),
     )
-    generator = _generator(settings)
+    generator = generator_from(settings.generator, **settings.generator_options)
     limner = _limner(settings, generator, patterns, store, FolderImageStore(images, IMAGES_PATH))
     return proxy_app(limner, store, relay, proxy, closing=[generator])
 
@@ -267,15 +252,6 @@ def _guarded(app: Starlette, settings: Settings) -> ASGIApp:
         return app
     public = urlsplit(settings.public_url).hostname if settings.public_url else None
     return OwnHostsOnly(app, [settings.host, *settings.allow_host, *([public] if public else [])])
-
-
-def _generator(settings: Settings) -> Generator:
-    besides = {
-        "--image-model": ("model", settings.image_model),
-        "--workflow": ("workflow", settings.workflow),
-    }
-    options = options_from(settings.generator, settings.set_options, besides)
-    return generator_from(settings.generator, **options)
 
 
 def _limner(

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from limner.adapters.cli.gallery import TILE_WIDTH, tile
 from limner.adapters.cli.progress_state import ProgressState
-from limner.adapters.cli.visible import VisiblePiece
+from limner.adapters.visible import VisiblePiece
 from limner.text import describe
 from limner.workflows.progress_events import ProgressEvent, PromptProgress
 

@@ -12,7 +12,7 @@ import anyio.abc
 
 from limner.adapters.cli.errors import fault_of
 from limner.adapters.cli.run import NoReply
-from limner.adapters.demo.conversation import Conversation, Entry, Trouble
+from limner.adapters.demo.conversation import Conversation, Entry, State, Trouble
 from limner.adapters.demo.storyteller import readable_lines
 from limner.adapters.demo.writers import Turn, Writer
 from limner.adapters.limner import Limner
@@ -179,9 +179,9 @@ class Chat:
             log.warning("reply_failed", message_id=message_id, kind=fault.kind, error=fault.message)
         finally:
             del self._writing[message_id]
-        state = "broken" if trouble else "stopped" if scope.cancelled_caught else "written"
+        state: State = "broken" if trouble else "stopped" if scope.cancelled_caught else "written"
         try:
-            await self.conversation.change(message_id, state, trouble)  # type: ignore[arg-type]
+            await self.conversation.change(message_id, state, trouble)
         except StorageError as error:
             log.warning("reply_not_noted", message_id=message_id, error=str(error))
 

@@ -93,17 +93,23 @@ class Conversation:
         self._next = 1 + max((entry.position for entry in self.entries), default=0)
 
     async def add(self, state: State, text: str = "") -> Entry:
-        """Put an entry at the end. Raises `StorageError`."""
+        """Put an entry at the end. Raises `StorageError`; then there is none."""
         # Not to be guessed, since whoever knows a message's id may read it.
         entry = Entry(self._next, secrets.token_urlsafe(12), state, text)
         self._next += 1
-        return await self._keep(entry)
+        # Kept before it is shown: a reply that is "being written" by nobody would block the chat for ever.
+        await self._in_thread(lambda: self._write(entry))
+        return self._show(entry)
 
     async def change(self, entry_id: str, state: State, problem: Trouble | None = None) -> None:
-        """Note what became of a reply; nothing where it is gone. Raises `StorageError`."""
+        """Note what became of a reply; nothing where it is gone.
+
+        Raises `StorageError` where that cannot be kept; it is shown all the same.
+        """
         entry = self.find(entry_id)
         if entry is not None:
-            await self._keep(replace(entry, state=state, problem=problem))
+            changed = self._show(replace(entry, state=state, problem=problem))
+            await self._in_thread(lambda: self._write(changed))
 
     async def drop(self, entry_id: str) -> None:
         """Take one entry out. Raises `StorageError`."""
@@ -122,13 +128,12 @@ class Conversation:
         """The entry of this id, or None."""
         return next((entry for entry in reversed(self.entries) if entry.id == entry_id), None)
 
-    async def _keep(self, entry: Entry) -> Entry:
+    def _show(self, entry: Entry) -> Entry:
         self.revision += 1
         entry = replace(entry, revision=self.revision)
         kept = [entry if known.id == entry.id else known for known in self.entries]
         self.entries = kept if self.find(entry.id) else [*kept, entry]
         self._wake()
-        await self._in_thread(lambda: self._write(entry))
         return entry
 
     def _tell_anew(self) -> None:

@@ -4,6 +4,10 @@ What a client keeps of a reply it sends along with the next request. Pictures me
 and cost it thousands of tokens; without the tags it forgets how to ask for them. So each picture of ours is
 taken out, and where its tag is gone (some clients drop comments and unknown tags) the tag takes its place.
 
+Surely ours is a picture whose address this process has given out, one below `/limner/images/`, and a `data:`
+picture with the description of a prompt. In what the model said every `data:` picture is ours, since models
+write none; but not in code, which may well be about such pictures. Pictures of other servers are never ours.
+
 A text that only had pictures added comes back exactly as the model wrote it, so that a server which keeps
 what it has read before need not read it anew.
 """
@@ -13,25 +17,23 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter, OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import cached_property
 
+from limner.adapters.proxy.code import Code
 from limner.errors import PatternTooSlow
-from limner.text import (
-    ImageMatch,
-    PromptPatterns,
-    TagPattern,
-    describe,
-    extract_image_prompts,
-    find_images,
-    strip_illustrations,
-)
+from limner.text import ImageMatch, PromptMatch, PromptPatterns, TagPattern, describe, extract_image_prompts
+from limner.text.images import images_between
 from limner.text.layout import GUARD
+from limner.text.stripping import spans_behind, without_spans
 from limner.workflows.logs import log
 
 LONGEST_TAG = 4_000
 KEEP_TAGS = 10_000
 
 _STORED = re.compile(r"/limner/images/([0-9a-f]{64}\.(?:png|jpg|webp|gif|avif))(?:[?#]|$)")
+# Where Open WebUI keeps the pictures that it takes out of a reply.
+_MOVED = re.compile(r"(?:https?://[^/?#]++|(?!//))(?:/[^/?#]++)*?/api/v1/files/[^/?#]++/content\Z")
 _HAS_IMAGE = re.compile(r"!\[|<img[ \t\n\f\r/]", re.IGNORECASE)
 # Not a CR that the text itself ended with.
 _BEFORE = re.compile(r"(?:\r\n\r\n|\n\n|\r?\n)?\Z")
@@ -47,35 +49,45 @@ class TagMemory:
     def __init__(self, keep: int = KEEP_TAGS) -> None:
         self._keep = keep
         self._tags: OrderedDict[str, tuple[str, str]] = OrderedDict()
+        self._described: OrderedDict[str, tuple[str, str]] = OrderedDict()
 
     def note(self, address: str, prompt: str, tag: str) -> None:
         """Remember what stands in a text for a picture, as long as it is short enough to be kept."""
         if len(tag) > LONGEST_TAG:
             return
-        key = _key(address)
-        self._tags[key] = (prompt, tag)
-        self._tags.move_to_end(key)
-        while len(self._tags) > self._keep:
-            self._tags.popitem(last=False)
+        self._put(self._tags, _key(address), (prompt, tag))
+        self._put(self._described, _digest(_words(prompt)), (prompt, tag))
 
     def of(self, address: str) -> tuple[str, str] | None:
         """The prompt and the tag of a picture; None where it is not known (any more)."""
         return self._tags.get(_key(address))
 
+    def described(self, description: str) -> tuple[str, str] | None:
+        """The prompt and the tag of the last picture with this description; None where there is none."""
+        words = _words(description)
+        return self._described.get(_digest(words)) if words else None
 
-def without_pictures(text: str, patterns: PromptPatterns, memory: TagMemory) -> str:
+    def _put(self, tags: OrderedDict[str, tuple[str, str]], key: str, value: tuple[str, str]) -> None:
+        tags[key] = value
+        tags.move_to_end(key)
+        while len(tags) > self._keep:
+            tags.popitem(last=False)
+
+
+def without_pictures(
+    text: str, patterns: PromptPatterns, memory: TagMemory, *, said_by_model: bool = True
+) -> str:
     """`text` without pictures of ours, with the tags of all of them.
 
-    Ours are those directly behind a tag, those that we store, every `data:` picture, and those whose
-    description is that of a tag in the same text, wherever the client has moved them to.
+    With `said_by_model` those are all `data:` pictures outside of code, besides those that are surely ours.
     """
     if not _HAS_IMAGE.search(text):
         return text
     try:
-        return _without_pictures(text, patterns, memory)
+        return _without_pictures(text, patterns, memory, said_by_model)
     except PatternTooSlow as error:
         log.warning("pattern_too_slow", pattern=error.pattern, limit_ms=error.limit_ms)
-        return _without_pictures(text, patterns.without_regexes(), memory)
+        return _without_pictures(text, patterns.without_regexes(), memory, said_by_model)
 
 
 def without_progress(reasoning: str) -> str:
@@ -85,25 +97,69 @@ def without_progress(reasoning: str) -> str:
 
 def is_ours(address: str) -> bool:
     """Whether a picture with this address is one of ours, as far as the address tells."""
-    return address[:11].lower() == "data:image/" or _STORED.search(address) is not None
+    return _is_data(address) or _STORED.search(address) is not None
 
 
-def _without_pictures(text: str, patterns: PromptPatterns, memory: TagMemory) -> str:
-    text = strip_illustrations(text, patterns=patterns)
-    present = Counter(_words(match.prompt) for match in extract_image_prompts(text, patterns))
+def _is_data(address: str) -> bool:
+    return address[:11].lower() == "data:image/"
+
+
+class _Judge:
+    """Says which pictures of a text are ours."""
+
+    def __init__(
+        self, text: str, prompts: Sequence[PromptMatch], memory: TagMemory, said_by_model: bool
+    ) -> None:
+        self.tags = Counter(_words(prompt.prompt) for prompt in prompts)
+        self._text = text
+        self._prompts = prompts
+        self._memory = memory
+        self._said_by_model = said_by_model
+
+    @cached_property
+    def _code(self) -> Code:
+        return Code(self._text, ((prompt.start, prompt.end) for prompt in self._prompts))
+
+    def belongs(self, prompt: PromptMatch, image: ImageMatch) -> bool:
+        """Whether a picture directly behind a tag is one of ours."""
+        described = _words(image.alt) == _words(prompt.prompt)
+        if described and (_is_data(image.src) or _MOVED.match(image.src)):
+            return True
+        return self.is_ours(image)
+
+    def is_ours(self, image: ImageMatch) -> bool:
+        """Whether a picture anywhere in the text is one of ours."""
+        if self._memory.of(image.src) is not None or _STORED.search(image.src):
+            return True
+        words = _words(image.alt)
+        if not _is_data(image.src):
+            # A tag answers for one picture, so what is left over stays.
+            return bool(words and self.tags[words] > 0 and _MOVED.match(image.src))
+        if words and (words in self.tags or self._memory.described(image.alt) is not None):
+            return True
+        return self._said_by_model and image.start not in self._code
+
+
+def _without_pictures(text: str, patterns: PromptPatterns, memory: TagMemory, said_by_model: bool) -> str:
+    prompts = extract_image_prompts(text, patterns)
+    images = {image.start: image for image in images_between(text, prompts)}
+    judge = _Judge(text, prompts, memory, said_by_model)
+    text = without_spans(text, spans_behind(text, prompts, images, judge.belongs))
+    prompts = extract_image_prompts(text, patterns)
+    judge = _Judge(text, prompts, memory, said_by_model)
     cuts: list[tuple[int, int, str]] = []
-    for image in find_images(text, patterns):
+    for image in images_between(text, prompts):
+        if not judge.is_ours(image):
+            continue
         known = memory.of(image.src)
         words = _words(image.alt if known is None else known[0])
-        has_tag = bool(words) and present[words] > 0
-        if known is None and not has_tag and not is_ours(image.src):
-            continue
-        if has_tag:
-            present[words] -= 1
+        if words and judge.tags[words] > 0:
+            judge.tags[words] -= 1
             cuts.append((*_span(text, image), ""))
-        else:
-            tag = _tag_for(image.alt, patterns.patterns) if known is None else known[1]
-            cuts.append((*_span(text, image), tag))
+            continue
+        known = known or memory.described(image.alt)
+        tag = _tag_for(image.alt, patterns.patterns) if known is None else known[1]
+        cuts.append((*_span(text, image), tag))
     return _cut(text, cuts)
 
 
@@ -149,4 +205,8 @@ def _key(address: str) -> str:
     stored = _STORED.search(address)
     if stored is not None:
         return stored.group(1)
-    return hashlib.blake2b(address.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+    return _digest(address)
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from limner.adapters.proxy.code import open_fence
 from limner.adapters.proxy.wishes import ProfileName
 from limner.text import HTML, MARKDOWN, DeferredImage, Profile, PromptPatterns, place_images, render_image
 from limner.workflows.progress_events import Thumbnail
 
 IMAGES_PATH = "/limner/images"
 """Where the whole pictures are, below the address that clients know the proxy by."""
-
-_FENCE = re.compile(r"^ {0,3}(`{3,}(?=[^`\n]*$)|~{3,})(.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,21 +52,6 @@ def in_the_text(
     """`text` with each picture behind its tag."""
     images = [replace(picture.image, image_url=picture.address(profile, public_url)) for picture in pictures]
     return place_images(text, images, patterns=patterns, profile=_written(profile)).text
-
-
-def open_fence(text: str) -> str:
-    """The mark that would close a fenced code block in which `text` ends; empty where it ends in none.
-
-    Without it the pictures would be shown as code. CommonMark 0.31, 4.5, for fences that stand in no list.
-    """
-    opened = ""
-    for match in _FENCE.finditer(text):
-        mark, rest = match.group(1), match.group(2)
-        if not opened:
-            opened = mark
-        elif mark[0] == opened[0] and len(mark) >= len(opened) and not rest.strip():
-            opened = ""
-    return opened
 
 
 def _written(profile: ProfileName) -> Profile:

@@ -82,31 +82,48 @@ class ChatRequests:
         return True
 
     def _clean(self, messages: list[Any]) -> bool:
-        """Take our pictures out of what the assistant said; whether there were any."""
+        """Take our pictures out of the messages; whether there were any.
+
+        Of the pictures that others than the assistant send along only those in texts, where they are surely
+        ours: programs send a whole conversation as one text to have it continued, summed up or named.
+        """
         changed = False
         for message in messages:
-            if not isinstance(message, dict) or message.get("role") != "assistant":
+            if not isinstance(message, dict):
                 continue
-            content = message.get("content")
-            if isinstance(content, str):
-                changed = _rewrite(message, "content", self._without_pictures) or changed
-            elif isinstance(content, list):
-                changed = self._clean_parts(content) or changed
+            if message.get("role") != "assistant":
+                changed = self._clean_texts(message, self._without_sure_pictures) or changed
+                continue
+            changed = _drop_pictures(message.get("content")) or changed
+            changed = self._clean_texts(message, self._without_pictures) or changed
             for name in _REASONING:
                 changed = _rewrite(message, name, without_progress) or changed
         return changed
 
-    def _clean_parts(self, parts: list[Any]) -> bool:
-        kept = [part for part in parts if not _is_picture_of_ours(part)]
-        changed = len(kept) != len(parts)
-        parts[:] = kept
-        for part in parts:
+    def _clean_texts(self, message: dict[str, Any], rewritten: Callable[[str], str]) -> bool:
+        content = message.get("content")
+        if not isinstance(content, list):
+            return _rewrite(message, "content", rewritten)
+        changed = False
+        for part in content:
             if isinstance(part, dict):
-                changed = _rewrite(part, "text", self._without_pictures) or changed
+                changed = _rewrite(part, "text", rewritten) or changed
         return changed
 
     def _without_pictures(self, text: str) -> str:
         return without_pictures(text, self._patterns, self._memory)
+
+    def _without_sure_pictures(self, text: str) -> str:
+        return without_pictures(text, self._patterns, self._memory, said_by_model=False)
+
+
+def _drop_pictures(content: object) -> bool:
+    if not isinstance(content, list):
+        return False
+    kept = [part for part in content if not _is_picture_of_ours(part)]
+    dropped = len(kept) != len(content)
+    content[:] = kept
+    return dropped
 
 
 def _rewrite(holder: dict[str, Any], name: str, rewritten: Callable[[str], str]) -> bool:

@@ -3,7 +3,7 @@
 The text of the first choice is followed on the way. When it is complete and asks for pictures, what is left
 of the stream (the chunk that says why it ended, the usage, `[DONE]`) is held back until they are made, since
 clients stop listening at the end. Comments hold the connection meanwhile. A reply without prompts is held up
-by nothing.
+by nothing, and one that ends in an error gets no pictures.
 """
 
 from __future__ import annotations
@@ -111,6 +111,10 @@ class StreamedReply:
         if data == DONE:
             return "", True, None
         chunk = parsed(data) if data else None
+        if chunk is not None and chunk.get("error"):
+            # Clients read no further: pictures would reach nobody.
+            self._follows = False
+            return "", True, None
         choice = _first_choice(chunk) if chunk is not None else None
         if chunk is None or choice is None:
             return "", False, None

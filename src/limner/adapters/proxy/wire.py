@@ -9,7 +9,7 @@ from typing import Self
 import anyio
 from starlette.types import Receive, Send
 
-from limner.errors import LimnerError
+from limner.errors import BackendError, LimnerError
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -27,6 +27,8 @@ _HOP_BY_HOP = frozenset(
         b"upgrade",
     }
 )
+# A browser sends a host's cookies to each of its ports, so they are those of other programs on this machine.
+_COOKIES = frozenset({b"cookie", b"cookie2", b"set-cookie", b"set-cookie2"})
 
 
 class ClientGone(Exception):
@@ -34,9 +36,9 @@ class ClientGone(Exception):
 
 
 def passed_on(headers: Iterable[tuple[bytes, bytes]], *without: bytes) -> Headers:
-    """The headers that go on to the other side, in lower case; `without` those named."""
+    """The headers that go on to the other side, in lower case; `without` those named, and without cookies."""
     lower = [(name.lower(), value) for name, value in headers]
-    dropped: Collection[bytes] = {*_HOP_BY_HOP, *without}
+    dropped: Collection[bytes] = {*_HOP_BY_HOP, *_COOKIES, *without}
     for name, value in lower:
         if name == b"connection":
             dropped = {*dropped, *(each.strip().lower() for each in value.split(b","))}
@@ -122,7 +124,10 @@ class Client:
 
 
 def error_body(error: LimnerError) -> bytes:
-    """An error of ours in the shape that OpenAI's clients read, with what to do about it."""
-    hint = f". {error.hint}" if error.hint else ""
+    """An error of ours in the shape that OpenAI's clients read.
+
+    What to do about it is told where that is more than to write something else.
+    """
+    hint = f". {error.hint}" if isinstance(error, BackendError) and error.hint else ""
     told = {"message": f"{error}{hint}", "type": "limner_error", "param": None, "code": error.kind}
     return json.dumps({"error": told}).encode()

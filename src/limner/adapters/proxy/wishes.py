@@ -25,6 +25,7 @@ Progress = Literal["none", "reasoning"]
 PROFILES: tuple[ProfileName, ...] = ("markdown-data", "markdown", "html")
 PROGRESS: tuple[Progress, ...] = ("none", "reasoning")
 
+_POSSIBLE: Mapping[str, tuple[str, ...]] = {"profile": PROFILES, "progress": PROGRESS}
 _WORDS = {"true": True, "false": False, "yes": True, "no": False, "1": True, "0": False}
 
 
@@ -56,12 +57,20 @@ def wishes_of(defaults: Wishes, header: str | None, given: object) -> Wishes:
     return _with(wishes, cast("Mapping[str, Any]", given))
 
 
-def _of_header(header: str) -> dict[str, str]:
-    options: dict[str, str] = {}
+def _of_header(header: str) -> dict[str, object]:
+    """The options in a header, as a body would have them: there, words stand for true and false."""
+    options: dict[str, object] = {}
     for each in header.split(";"):
-        name, equals, value = each.partition("=")
-        if each.strip():
-            options[name.strip().lower()] = value.strip() if equals else "true"
+        name, equals, value = (part.strip() for part in each.partition("="))
+        name = name.lower()
+        if not each.strip():
+            continue
+        if name in _POSSIBLE:
+            if not value:
+                raise InvalidSetting(f"limner.{name} needs a value: one of {', '.join(_POSSIBLE[name])}")
+            options[name] = value
+        else:
+            options[name] = _WORDS.get(value.lower(), value) if equals else True
     return options
 
 
@@ -71,10 +80,10 @@ def _with(wishes: Wishes, given: Mapping[str, Any]) -> Wishes:
     for name, value in given.items():
         if name not in names:
             raise InvalidSetting(f"limner has no option {name!r:.60}; it has: {', '.join(names)}")
-        if name == "profile":
-            changes[name] = _one_of(name, value, PROFILES)
-        elif name == "progress":
-            changes[name] = _one_of(name, value or "none", PROGRESS)
+        if name == "progress" and not value:
+            changes[name] = "none"
+        elif name in _POSSIBLE:
+            changes[name] = _one_of(name, value, _POSSIBLE[name])
         else:
             changes[name] = _yes_or_no(name, value)
     return replace(wishes, **changes)
@@ -89,6 +98,4 @@ def _one_of(name: str, value: object, possible: tuple[str, ...]) -> str:
 def _yes_or_no(name: str, value: object) -> bool:
     if isinstance(value, bool):
         return value
-    if isinstance(value, str) and value.lower() in _WORDS:
-        return _WORDS[value.lower()]
     raise InvalidSetting(f"limner.{name} must be true or false, not {value!r:.60}")

@@ -19,24 +19,24 @@ class BackgroundLimner:
     def __init__(self, make: Callable[[], Limner]) -> None:
         self._make = make
         self._starting = asyncio.Lock()
-        self._limner: Limner | None = None
+        self._started: asyncio.Future[Limner] | None = None
         self._over = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> Limner:
         """The running Limner, which the first call starts. Raises what making or entering it raises."""
         async with self._starting:
-            if self._limner is None or self._task is None or self._task.done():
-                started: asyncio.Future[Limner] = asyncio.get_running_loop().create_future()
+            if self._started is None or self._task is None or self._task.done():
+                self._started = asyncio.get_running_loop().create_future()
                 self._over = asyncio.Event()
-                self._task = asyncio.create_task(self._run(started), name="limner")
-                self._limner = await started
-            return self._limner
+                self._task = asyncio.create_task(self._run(self._started), name="limner")
+            # Shielded: who is cancelled meanwhile leaves it to the next caller, who must not start another.
+            return await asyncio.shield(self._started)
 
     async def stop(self) -> None:
         """Leave the Limner's block, which waits for sessions that have begun to finish."""
         async with self._starting:
-            self._limner = None
+            self._started = None
             if self._task is not None:
                 self._over.set()
                 await self._task

@@ -123,17 +123,17 @@ class ChainlitChat:
         self._chainlit = chainlit
         self._sinks: OrderedDict[str, ChainlitSink] = OrderedDict()
 
-    async def answer(self, tokens: AsyncIterable[object], *, chunks: TextOf | None = None) -> Any:
+    async def answer(self, tokens: AsyncIterable[object], *, text_of: TextOf | None = None) -> Any:
         """Stream a reply and give its `cl.Message`; its images come when they are there.
 
-        `chunks` says what the tokens are; see `limner.adapters.token_text`. Raises what `tokens` raises.
+        `text_of` says what the tokens are, as in `Limner.illustrate`. Raises what `tokens` raises.
         """
         message = self._chainlit.Message(content="")
         sink = ChainlitSink(self._chainlit, message, self._patterns)
         self._sinks[message.id] = sink
         while len(self._sinks) > _KEEP_MESSAGES:
             self._sinks.popitem(last=False)
-        await self.replies.stream(message.id, tokens, sink, chunks=chunks)
+        await self.replies.stream(message.id, tokens, sink, text_of=text_of)
         return message
 
     async def regenerate(self, action: Any) -> None:

@@ -170,11 +170,11 @@ class DiscordChat:
         self._sinks: OrderedDict[str, DiscordSink] = OrderedDict()
 
     async def answer(
-        self, message: Any, tokens: AsyncIterable[object], *, chunks: TextOf | None = None
+        self, message: Any, tokens: AsyncIterable[object], *, text_of: TextOf | None = None
     ) -> Any:
         """Stream a reply to `message`, and give its first part; its images come when they are there.
 
-        `chunks` says what the tokens are; see `limner.adapters.token_text`. Raises what `tokens` raises.
+        `text_of` says what the tokens are, as in `Limner.illustrate`. Raises what `tokens` raises.
         """
         first = await message.reply(_NOTHING_YET, mention_author=False)
         sink = DiscordSink(self._discord, first, self._limner.manager.patterns, self._limner.alarm)
@@ -182,7 +182,7 @@ class DiscordChat:
         self._sinks[message_id] = sink
         while len(self._sinks) > _KEEP_MESSAGES:
             self._sinks.popitem(last=False)
-        await self.replies.stream(message_id, tokens, sink, chunks=chunks)
+        await self.replies.stream(message_id, tokens, sink, text_of=text_of)
         return first
 
     async def clicked(self, interaction: Any) -> bool:

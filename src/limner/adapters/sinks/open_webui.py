@@ -231,7 +231,11 @@ def with_prompts(text: str, is_ours: Callable[[str], bool]) -> str:
 
 
 class _Worker:
-    """A Limner of some settings, and the replies that it has under way."""
+    """A Limner of some settings, and the replies that it has under way.
+
+    Open WebUI says nothing of a reply that was stopped. Its stream counts as abandoned after a while, its
+    session ends, and with that it is forgotten here, too.
+    """
 
     def __init__(self, settings: OpenWebUISettings) -> None:
         self.background = BackgroundLimner(settings.limner)

@@ -10,15 +10,8 @@ from urllib.request import url2pathname
 
 import anyio.to_thread
 
+from limner.adapters.image_folder import SUFFIXES
 from limner.errors import StorageError
-
-_SUFFIXES = {
-    "image/png": ".png",
-    "image/jpeg": ".jpg",
-    "image/webp": ".webp",
-    "image/gif": ".gif",
-    "image/avif": ".avif",
-}
 
 
 def local_path(url: str) -> Path | None:
@@ -52,4 +45,4 @@ async def picture_bytes(url: str) -> tuple[bytes, str] | None:
         raise StorageError(f"the image's data: address is broken: {error}") from error
     if not comma or not data:
         raise StorageError("the image's data: address is empty")
-    return data, _SUFFIXES.get(media_type, "")
+    return data, SUFFIXES.get(media_type, "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from limner.adapters.cli.visible import VisibleText
+from limner.adapters.visible import VisibleText
 from limner.text import PromptPatterns, extract_image_prompts, strip_illustrations
 
 _GAP = re.compile(r"\n[ \t]*(?:\n[ \t]*){2,}")

@@ -11,8 +11,10 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Protocol
 
+from limner.adapters.arguments import async_pieces
 from limner.adapters.limner import Limner
-from limner.adapters.token_text import TextOf, text_of
+from limner.adapters.token_text import TextOf
+from limner.adapters.token_text import text_of as reader_of
 from limner.states.outcome import Result
 from limner.workflows.logs import brief, log
 from limner.workflows.telling import Sink, Teller
@@ -42,14 +44,14 @@ class Replies:
         tokens: AsyncIterable[object],
         sink: WrittenSink,
         *,
-        chunks: TextOf | None = None,
+        text_of: TextOf | None = None,
     ) -> None:
         """Stream `tokens` into the sink and return at their end; the sink is told of the images meanwhile.
 
-        `chunks` says what the tokens are, as `text_of` of `limner.adapters.token_text` does. If `tokens` or
+        `text_of` says what the tokens are, as in `Limner.illustrate`. If `tokens` or
         the sink raises, or the caller is cancelled, the text so far is illustrated all the same.
         """
-        texts = _texts(tokens, text_of(chunks))
+        texts = _texts(async_pieces(tokens), reader_of(text_of))
         following = False
         try:
             async with aclosing(self._limner.illustrate(message_id, texts)) as pieces:

@@ -14,7 +14,7 @@ import anyio.to_thread
 from starlette.requests import Request
 from starlette.types import ASGIApp
 
-from limner.adapters.image_folder import SUFFIXES, FolderImageStore
+from limner.adapters.image_folder import MEDIA_TYPES, FolderImageStore
 from limner.adapters.web.answers import IMMUTABLE, FileAnswer, bytes_answer, open_file
 from limner.adapters.web.problems import RequestRefused
 from limner.errors import InvalidSetting, StorageError
@@ -26,8 +26,6 @@ CACHE_BYTES = 16 * 1024 * 1024
 """How much of small versions is kept in memory."""
 MAKERS = 4
 """How many images are in memory at once to be made small."""
-
-_MEDIA_TYPES = {suffix: media_type for media_type, suffix in SUFFIXES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +62,7 @@ class StoredPictures:
     async def image(self, request: Request, name: str) -> ASGIApp:
         """The image of that name. Raises `RequestRefused`, `StorageError`."""
         file = await anyio.to_thread.run_sync(self._open, name)
-        media_type = _MEDIA_TYPES.get(Path(name).suffix)
+        media_type = MEDIA_TYPES.get(Path(name).suffix)
         if file is None or media_type is None:
             raise _not_found()
         return FileAnswer(request, file, media_type, f'"{Path(name).stem}"')

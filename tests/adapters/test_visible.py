@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limner.adapters.cli.visible import LONGEST_HELD, VisiblePiece, VisibleText
+from limner.adapters.visible import LONGEST_HELD, VisiblePiece, VisibleText
 from limner.text import DEFAULT_PATTERNS, PRESETS
 
 TEXTS = st.lists(
