@@ -1,30 +1,31 @@
-"""A chat server with pictures, offline: `uvicorn --app-dir examples fastapi_chat:app`."""
+"""A chat server with pictures, offline: `pip install fastapi '/path/to/limner[server]'`, then
+`uvicorn --app-dir examples fastapi_chat:app`."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from uuid import uuid4
 
-from fastapi import BackgroundTasks, FastAPI, Request
-from fastapi.responses import HTMLResponse
+from fastapi import BackgroundTasks, FastAPI, Request, Response
 
 from limner import Limner
 from limner.adapters.image_folder import FolderImageStore
 
 limner = Limner(images=FolderImageStore("limner-data/images", base_url="/limner/images"))
-PAGE = """<!doctype html><meta charset="utf-8"><title>Chat</title><main></main><form><input autofocus></form>
+PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Chat</title><style>
+body { margin: 1rem; font: 1.1rem system-ui } input { font: inherit } limner-message { margin-bottom: 3rem }
+</style><meta name="viewport" content="width=device-width"><form><label>You: <input autofocus></label></form>
 <script type="module" src="/limner/limner-message.js"></script><script type="module">
-document.querySelector("form").onsubmit = async event => {
+document.forms[0].onsubmit = async (event, form = event.target) => {
   event.preventDefault();
-  const reply = await fetch("/say", {method: "POST", body: document.querySelector("input").value});
-  const element = document.createElement("limner-message");
-  for (const [name, value] of Object.entries(await reply.json())) element.setAttribute(name, value);
-  document.querySelector("main").append(element);
+  const said = fetch("/say", {method: "POST", body: form[0].value});
+  form.reset();
+  const {message: id, token} = await (await said).json();
+  form.insertAdjacentHTML("beforebegin", `<limner-message message=${id} token=${token}></limner-message>`);
 };</script>"""
 
 
-async def model(question: str) -> AsyncIterator[str]:  # stands for yours; its client's chunks will do
-    for piece in ("You said: ", question, '\n\n<!--img-prompt="a lighthouse at night"-->\n\n', "It is late."):
-        yield piece
+def model(question: str) -> list[str]:  # stands for yours; its client's stream will do as it is
+    return ["You said: ", question, '\n\n<!--img-prompt="a lighthouse at night"-->\n\n', "It is late."]
 
 
 @asynccontextmanager
@@ -38,8 +39,8 @@ app.mount("/limner", limner.asgi())  # what the element on the page asks: the te
 
 
 @app.get("/")
-async def page() -> HTMLResponse:
-    return HTMLResponse(PAGE)
+async def page() -> Response:
+    return Response(PAGE, media_type="text/html")
 
 
 async def answer(message_id: str, question: str) -> None:

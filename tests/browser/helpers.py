@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any
 
 from playwright.sync_api import Locator, Page
@@ -59,6 +60,20 @@ def wait_until(page: Page, holds: Callable[[], object]) -> None:
         if holds():
             return
         page.evaluate("new Promise(requestAnimationFrame)")
+    raise AssertionError("it did not come to that")
+
+
+def stop_time(page: Page) -> None:
+    """Let time pass only where the test says so; from five seconds on, since it cannot stop in the past."""
+    page.clock.pause_at(datetime.now() + timedelta(seconds=5))
+
+
+def wait_for_server(page: Page, holds: Callable[[], object]) -> None:
+    """As `wait_until`, where frames stand still with the time."""
+    for _ in range(500):
+        if holds():
+            return
+        page.evaluate("fetch('/limner/tags').then(answer => answer.text())")
     raise AssertionError("it did not come to that")
 
 

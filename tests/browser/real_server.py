@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import threading
 from collections.abc import AsyncIterator, Coroutine
 from concurrent.futures import Future
@@ -18,6 +17,7 @@ from starlette.routing import Mount, Route
 
 from limner import Limner
 from limner.adapters.callable import CallableGenerator
+from limner.adapters.demo.serving import listening_socket
 from limner.adapters.image_folder import FolderImageStore
 from limner.adapters.journal_memory import MemoryJournal
 from limner.adapters.message_memory import MemoryMessageStore
@@ -41,7 +41,7 @@ class RealServer:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._loop = asyncio.new_event_loop()
-        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._socket = listening_socket(0)
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/"
         self.messages: tuple[str, ...] = ("m1",)
         self._brushes: dict[str, asyncio.Semaphore] = {}

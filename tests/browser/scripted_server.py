@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Hashable
 from dataclasses import dataclass, field
@@ -27,8 +26,9 @@ from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Route
 
 import limner
+from limner.adapters.demo.serving import listening_socket
 
-ELEMENT = Path(limner.__file__).parent / "adapters" / "web" / "static" / "limner-message.js"
+STATIC = Path(limner.__file__).parent / "adapters" / "web" / "static"
 TOKEN = "secret-of-m1"
 TAGS = [
     {"opener": '<!--img-prompt="', "closer": '"-->', "quoted": True},
@@ -67,12 +67,13 @@ class ScriptedServer:
     """Runs in a thread of its own. All methods may be called from the test's."""
 
     def __init__(self) -> None:
-        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._socket = listening_socket(0)
         self.port: int = self._socket.getsockname()[1]
         self._loop = asyncio.new_event_loop()
         routes = [
             Route("/", self._page),
-            Route("/limner/limner-message.js", self._element),
+            Route("/limner/limner-message.js", self._script),
+            Route("/limner/limner-message/{name}", self._script),
             Route("/limner/tags", self._tags),
             Route("/limner/events", self._events),
             Route("/limner/status", self._status),
@@ -333,9 +334,10 @@ class ScriptedServer:
     async def _page(self, request: Request) -> Response:
         return HTMLResponse(PAGE.replace("CONTENT", self.html))
 
-    async def _element(self, request: Request) -> Response:
+    async def _script(self, request: Request) -> Response:
+        script = STATIC / request.url.path.removeprefix("/limner/")
         return Response(
-            ELEMENT.read_bytes(), media_type="text/javascript", headers={"cache-control": "no-cache"}
+            script.read_bytes(), media_type="text/javascript", headers={"cache-control": "no-cache"}
         )
 
     async def _tags(self, request: Request) -> Response:

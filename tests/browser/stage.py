@@ -123,7 +123,7 @@ class DemoThread:
     ) -> None:
         self.folder = folder
         self.play = Play(
-            writer or StoryWriter(token_ms=2),
+            writer or StoryWriter(token_ms=0),
             painter or SketchGenerator(240, 160, steps=3),
             "the offline painter" if painter is None else "the test",
             captions=painter is not None,

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request, expect
 
 from limner.adapters.demo.writers import UpstreamWriter, Writer
 from limner.errors import BackendError
 from limner.workflows.ports import Generator
 from tests.adapters.servers.local import RawServer, Wire, chunk, head
+from tests.browser.helpers import wait_until
 from tests.browser.stage import DemoThread, HeldPainter, ToldWriter
 
 BEGIN = '# A Tale\n\nOnce upon a time.\n\n<!--img-prompt="a sea at night"-->\n\n'
@@ -37,6 +40,15 @@ class Theatre:
         self._demos: list[DemoThread] = []
         self._contexts: list[BrowserContext] = []
         self.complaints: list[str] = []
+        self._gone = False
+
+    def expect_gone_previews(self) -> None:
+        """From now on a preview may be gone when it is asked for.
+
+        The app drops it with the work on its prompt. A page that was told of it an instant before cannot know
+        that, and a browser complains of every answer that is none.
+        """
+        self._gone = True
 
     def demo(
         self, writer: Writer | None = None, painter: Generator | None = None, **settings: int
@@ -61,7 +73,8 @@ class Theatre:
         return page
 
     def _heard(self, message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
+        is_preview = "/limner/preview?" in message.location["url"] and "status of 404" in message.text
+        if message.type in ("error", "warning") and not (is_preview and self._gone):
             self.complaints.append(message.text)
 
     def _fetched(self, request: Request, demo: DemoThread) -> None:
@@ -88,6 +101,11 @@ def theatre(browser: Browser, tmp_path: Path) -> Iterator[Theatre]:
 def say(page: Page, words: str) -> None:
     page.get_by_label("Your line").fill(words)
     page.get_by_label("Your line").press("Enter")
+
+
+def stop(page: Page, theatre: Theatre) -> None:
+    theatre.expect_gone_previews()
+    page.get_by_role("button", name="Stop", exact=True).click()
 
 
 def story(page: Page) -> Locator:
@@ -128,6 +146,38 @@ def test_the_empty_page_offers_a_line_and_pictures_of_what_could_be_told(theatre
         expect(picture).to_have_js_property("complete", True)
         assert picture.evaluate("image => image.naturalWidth") > 0
     expect(page.get_by_label("Your line")).to_be_focused()
+
+
+def test_on_a_phone_all_pictures_are_seen_whole_above_the_line(theatre):
+    page = theatre.page(theatre.demo(ToldWriter(), HeldPainter()), viewport={"width": 390, "height": 800})
+    expect(page.locator("#suggestions button")).to_have_count(4)
+    expect(page.locator("#cast")).not_to_be_empty()
+    line = page.locator("#composer").bounding_box()
+    assert line is not None
+    for card in page.locator("#suggestions button").all():
+        box = card.bounding_box()
+        assert box is not None
+        assert box["y"] + box["height"] <= line["y"] - 8
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_until_its_picture_is_there_a_card_has_a_tint(theatre, scheme):
+    demo = theatre.demo()
+    page = theatre.page(demo, color_scheme=scheme)
+    page.route("**/suggestions/*.jpg", lambda route: route.fulfill(status=204))
+    page.reload()
+    card = page.locator("#suggestions button").first
+    box, picture = card.bounding_box(), card.locator("img").bounding_box()
+    assert box is not None
+    assert picture is not None
+    assert picture["height"] > 50
+    shown = Image.open(BytesIO(page.screenshot(clip=picture))).convert("RGB")
+    below = Image.open(BytesIO(card.screenshot())).convert("RGB")
+    tint = shown.getpixel((shown.width // 2, 5))
+    ground = below.getpixel((5, below.height - 5))
+    assert isinstance(tint, tuple)
+    assert isinstance(ground, tuple)
+    assert sum(abs(a - b) for a, b in zip(tint, ground, strict=True)) > 40
 
 
 def test_a_suggestion_becomes_a_story_with_its_four_pictures(theatre):
@@ -182,6 +232,7 @@ def test_two_clicks_are_one_batch_and_both_pictures_are_replaced(theatre):
 def test_a_picture_that_failed_is_told_of_and_tried_again(theatre):
     writer, painter = ToldWriter(), HeldPainter(failures=1)
     page = theatre.page(theatre.demo(writer, painter))
+    theatre.expect_gone_previews()  # with the attempt that fails
     say(page, "a sea")
     writer.write(BEGIN, '<img_prompt="a ship that fails">\n\n', END)
     writer.end()
@@ -219,9 +270,7 @@ def test_a_restart_in_the_middle_brings_the_chat_back_and_the_line_can_be_told_a
     say(page, "a sea")
     writer.write(BEGIN)
     expect(story(page).locator("figure img.preview").first).to_be_visible()
-    stored = demo.folder / "messages.sqlite3"
-    page.wait_for_timeout(1_500)  # the text is saved every 0.7 s
-    assert stored.is_file()
+    wait_until(page, lambda: any(b"Once upon a time." in file.read_bytes() for file in stored_by(demo)))
     demo.stop()
     painter.release()
     demo.start()
@@ -246,7 +295,7 @@ def test_two_tabs_show_the_same_conversation_while_it_goes_on(theatre):
     writer.write(BEGIN)
     expect(second.locator(".said")).to_contain_text("a sea")
     expect(story(second)).to_contain_text("Once upon a time.")
-    second.get_by_role("button", name="Stop", exact=True).click()
+    stop(second, theatre)
     expect(first.get_by_role("button", name="Send")).to_be_visible()
     expect(first.get_by_text("You stopped this one.")).to_be_visible()
     say(second, "again")
@@ -352,7 +401,7 @@ def test_a_cancelled_message_shows_how_it_came_to_that(theatre):
     say(page, "a sea")
     writer.write(BEGIN)
     expect(state(page)).to_have_text("streaming")
-    page.get_by_role("button", name="Stop", exact=True).click()
+    stop(page, theatre)
     expect(state(page)).to_have_text("cancelled")
     assert edges(page) == {"idle->streaming", "draining->cancelled"}, (
         "the drawing has one edge for all of them"
@@ -368,7 +417,7 @@ def test_stop_ends_the_text_and_the_pictures_and_keeps_what_had_come(theatre):
     say(page, "a sea")
     writer.write(BEGIN)
     expect(story(page).locator("figure img.preview").first).to_be_visible()
-    page.get_by_role("button", name="Stop", exact=True).click()
+    stop(page, theatre)
     expect(page.get_by_text("You stopped this one.")).to_be_visible()
     expect(page.get_by_role("button", name="Send")).to_be_visible()
     assert writer.left.acquire(timeout=20), "the writer was not let go"
@@ -459,6 +508,11 @@ def told_a_tale(page: Page, writer: ToldWriter) -> None:
     writer.write(BEGIN, MIDDLE, END)
     writer.end()
     expect(placed(page)).to_have_count(2)
+
+
+def stored_by(demo: DemoThread) -> list[Path]:
+    """Where the messages are kept: the database, and what is not yet put in order."""
+    return [file for file in demo.folder.glob("messages.sqlite3*") if not file.name.endswith("-shm")]
 
 
 def addresses(page: Page) -> list[str]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime, timedelta
 from functools import partial
+from pathlib import Path
+from typing import Any
 
-from playwright.sync_api import BrowserContext, Page, expect
+import pytest
+from playwright.sync_api import BrowserContext, Page, Route, expect
 
 from tests.browser.helpers import (
     ELEMENT,
@@ -15,14 +16,26 @@ from tests.browser.helpers import (
     illustrated,
     image_url,
     open_page,
+    stop_time,
     tag,
+    wait_for_server,
     wait_until,
 )
-from tests.browser.scripted_server import ScriptedServer
+from tests.browser.scripted_server import TOKEN, ScriptedServer
 
 
 def has_paused(page: Page, times: int) -> bool:
     return len(page.evaluate("pauses")) == times
+
+
+def do_not_wait(page: Page) -> None:
+    """Try at once, as where a laptop wakes up."""
+    page.evaluate("dispatchEvent(new Event('online'))")
+
+
+def has_tried(page: Page, asked: list[str], times: int) -> bool:
+    do_not_wait(page)
+    return sum("/events?" in url for url in asked) >= times
 
 
 def has_connected(server: ScriptedServer, times: int) -> bool:
@@ -90,20 +103,6 @@ def test_a_lost_connection_comes_back_and_asks_for_what_it_missed(page: Page, se
     assert [connection["last_event_id"] for connection in server.connections] == [None, "e1-2"]
 
 
-def stop_time(page: Page) -> None:
-    """Let time pass only where the test says so; from five seconds on, since it cannot stop in the past."""
-    page.clock.pause_at(datetime.now() + timedelta(seconds=5))
-
-
-def wait_for_server(page: Page, holds: Callable[[], object]) -> None:
-    """As `wait_until`, where frames stand still with the time."""
-    for _ in range(500):
-        if holds():
-            return
-        page.evaluate("fetch('/limner/tags').then(answer => answer.text())")
-    raise AssertionError("it did not come to that")
-
-
 def test_pauses_grow_while_the_server_is_away_and_a_calm_line_says_so(page: Page, server: ScriptedServer):
     page.add_init_script("Math.random = () => 0.999999")
     page.clock.install()
@@ -134,7 +133,7 @@ def test_pauses_grow_while_the_server_is_away_and_a_calm_line_says_so(page: Page
     page.clock.run_for(50)
     expect(message.locator("[part=offline]")).to_have_text("The connection is lost. Trying again…")
     server.is_down = False
-    page.evaluate("dispatchEvent(new Event('online'))")  # what a laptop says that wakes up
+    do_not_wait(page)
     wait_for_server(page, lambda: server.open_streams == 1)
     page.clock.resume()
     expect(message.locator("[part=offline]")).to_be_hidden()
@@ -155,6 +154,85 @@ def test_a_connection_that_says_nothing_is_given_up(page: Page, server: Scripted
     wait_for_server(page, lambda: len(server.connections) == 2)
 
 
+def turn(page: Page, visibility: str) -> None:
+    """Another tab comes before the page, or it comes back."""
+    page.evaluate(
+        """visibility => {
+            const say = (name, value) => Object.defineProperty(document, name, { value, configurable: true });
+            say("visibilityState", visibility);
+            say("hidden", visibility === "hidden");
+            document.dispatchEvent(new Event("visibilitychange"));
+        }""",
+        visibility,
+    )
+
+
+def test_a_page_that_nobody_looks_at_gives_its_stream_up_and_has_missed_nothing_when_it_is_seen_again(
+    page: Page, server: ScriptedServer
+):
+    page.clock.install()
+    message = open_page(page, server)
+    server.stream("m1", f"The cat {tag('cat')}")
+    server.prompt("m1", "p0", "cat", "queued", session_state=None)
+    expect(message.locator("figure")).to_contain_text("Waiting")
+    stop_time(page)
+    turn(page, "hidden")
+    page.clock.run_for(9_900)
+    wait_for_server(page, lambda: True)
+    assert server.open_streams == 1
+    page.clock.run_for(200)
+    wait_for_server(page, lambda: server.open_streams == 0)
+    server.stream("m1", " sat down.")
+    server.prompt("m1", "p0", "cat", "generating", fraction=0.75)
+    page.clock.run_for(120_000)
+    wait_for_server(page, lambda: True)
+    assert len(server.connections) == 1
+    turn(page, "visible")
+    page.clock.resume()
+    expect(message.locator("figure")).to_contain_text("Painting 75%")
+    expect(message).to_contain_text("sat down.")
+    expect(message.locator("[part=offline]")).to_be_hidden()
+    assert [connection["last_event_id"] for connection in server.connections] == [None, "e1-2"]
+
+
+def test_a_glance_at_another_tab_costs_no_connection(page: Page, server: ScriptedServer):
+    page.clock.install()
+    message = open_page(page, server)
+    server.stream("m1", "The cat")
+    expect(message).to_contain_text("The cat")
+    stop_time(page)
+    for _ in range(3):
+        turn(page, "hidden")
+        page.clock.run_for(8_000)
+        turn(page, "visible")
+    page.clock.run_for(12_000)
+    wait_for_server(page, lambda: True)
+    assert (server.open_streams, len(server.connections)) == (1, 1)
+
+
+def test_an_element_that_comes_into_a_hidden_page_has_everything_when_it_is_seen(
+    page: Page, server: ScriptedServer
+):
+    server.write("m2", "Of long ago")
+    server.write("m1", "The cat")
+    page.clock.install()
+    message = open_page(page, server)
+    expect(message).to_contain_text("The cat")
+    stop_time(page)
+    turn(page, "hidden")
+    page.clock.run_for(10_000)
+    wait_for_server(page, lambda: server.open_streams == 0)
+    page.evaluate(
+        "document.body.insertAdjacentHTML('beforeend', '<limner-message message=m2></limner-message>')"
+    )
+    wait_for_server(page, lambda: True)
+    assert len(server.connections) == 1
+    turn(page, "visible")
+    page.clock.resume()
+    expect(message.nth(1)).to_contain_text("Of long ago")
+    assert server.connections[1] == {"messages": ["m1", "m2"], "last_event_id": None}
+
+
 def test_finished_messages_say_nothing_of_a_lost_connection(page: Page, server: ScriptedServer):
     illustrated(server, "cat")
     message = open_page(page, server)
@@ -163,6 +241,65 @@ def test_finished_messages_say_nothing_of_a_lost_connection(page: Page, server: 
     server.drop_connections()
     wait_until(page, lambda: len(server.connections) >= 3)
     expect(message.locator("[part=offline]")).to_be_hidden()
+
+
+@pytest.mark.parametrize("answer", [{"status": 404}, {"content_type": "text/html", "body": "<p>Welcome"}])
+def test_where_no_app_is_the_element_says_so_and_tells_the_page_once(
+    page: Page, server: ScriptedServer, answer: dict[str, Any], screenshots: Path | None
+):
+    asked: list[str] = []
+
+    def elsewhere(route: Route) -> None:
+        asked.append(route.request.url)
+        route.fulfill(**answer)
+
+    page.route("**/wrong/**", elsewhere)
+    message = open_page(
+        page, server, f"<limner-message message='m1' token='{TOKEN}' base='/wrong'></limner-message>"
+    )
+    line = message.locator("[part=offline]")
+    expect(line).to_have_text(f"At {server.url}wrong/ there is no Limner app.")
+    wait_until(page, lambda: has_tried(page, asked, 6))
+    expect(line).to_have_text(f"At {server.url}wrong/ there is no Limner app.")
+    (error,) = heard(page, "limner-error")
+    assert (error["action"], error["kind"], error["status"]) == ("follow", "no_app", 404)
+    assert f"{server.url}wrong/" in error["message"]
+    assert "base" in error["hint"]
+    if screenshots is not None:
+        page.screenshot(path=screenshots / "element-no-app.png")
+    server.write("m1", "Here it is.")
+    message.evaluate("element => element.removeAttribute('base')")
+    expect(message).to_contain_text("Here it is.")
+    expect(line).to_be_hidden()
+
+
+def test_an_app_that_comes_later_is_found(page: Page, server: ScriptedServer):
+    server.write("m1", "Here it is.")
+    for route in ("events?*", "tags", "status?*"):
+        page.route(f"**/limner/{route}", lambda route: route.fulfill(status=404))
+    message = open_page(page, server)
+    expect(message.locator("[part=offline]")).to_contain_text("there is no Limner app.")
+    page.unroute_all()
+    do_not_wait(page)
+    expect(message).to_contain_text("Here it is.")
+    expect(message.locator("[part=offline]")).to_be_hidden()
+
+
+def test_an_app_that_was_there_is_only_away(page: Page, server: ScriptedServer):
+    message = open_page(page, server)
+    server.stream("m1", "The cat")
+    expect(message).to_contain_text("The cat")
+    asked: list[str] = []
+
+    def nothing(route: Route) -> None:
+        asked.append(route.request.url)
+        route.fulfill(status=404)
+
+    page.route("**/limner/*?*", nothing)
+    server.drop_connections()
+    wait_until(page, lambda: has_tried(page, asked, 4))
+    expect(message.locator("[part=offline]")).to_have_text("The connection is lost. Trying again…")
+    assert heard(page, "limner-error") == []
 
 
 def test_an_element_that_is_taken_out_leaves_no_stream_behind(page: Page, server: ScriptedServer):
@@ -220,6 +357,7 @@ def test_two_tabs_show_the_same(context: BrowserContext, page: Page, server: Scr
     here = open_page(page, server)
     second = context.new_page()
     there = open_page(second, server)
+    page.bring_to_front()
     here.get_by_role("button", name="cat").click()
     server.prompt(
         "m1",

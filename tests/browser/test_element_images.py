@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+
 import pytest
+from PIL import Image
 from playwright.sync_api import Page, Route, expect
 
-from tests.browser.helpers import READ_ONLY, heard, illustrated, image, image_url, open_page, posted, tag
+from tests.browser.helpers import (
+    READ_ONLY,
+    heard,
+    illustrated,
+    image,
+    image_url,
+    open_page,
+    posted,
+    stop_time,
+    tag,
+    wait_for_server,
+)
 from tests.browser.scripted_server import TOKEN, Posted, ScriptedServer
 
 
@@ -95,6 +109,33 @@ def test_the_prompt_is_shown_on_hover_and_on_focus_of_the_keyboard(page: Page, s
     expect(prompt).to_have_css("opacity", "1")
 
 
+def test_the_prompt_can_be_read_whatever_letters_the_picture_has_there(page: Page, server: ScriptedServer):
+    lettered = Image.new("L", (384, 256))
+    lettered.paste(255, (0, 0, 384, 256), Image.radial_gradient("L").resize((384, 256)).point(stripes))
+    file = BytesIO()
+    lettered.save(file, "PNG")
+    page.route("**/images/*", lambda route: route.fulfill(body=file.getvalue(), content_type="image/png"))
+    illustrated(server, "a cat on a wall")
+    message = open_page(page, server)
+    message.get_by_role("button", name="a cat on a wall").hover()
+    prompt = message.locator("[part=prompt]")
+    expect(prompt).to_have_css("opacity", "1")
+    expect(prompt).to_have_css("translate", "0px")
+    words = message.locator(".veil-text").bounding_box()
+    assert words is not None
+    # Beside the words, where nothing but the picture and what covers it can be seen.
+    beside = {"x": words["x"] - 12, "y": words["y"], "width": 10, "height": words["height"]}
+    shown = Image.open(BytesIO(page.screenshot(clip=beside))).convert("L")  # type: ignore[arg-type]
+    darkest, brightest = shown.getextrema()
+    assert isinstance(brightest, int)
+    assert brightest < 40
+    assert brightest - int(darkest) < 20
+
+
+def stripes(level: int) -> int:
+    return 255 if level // 8 % 2 else 0
+
+
 def test_an_image_that_failed_says_so_in_its_place_and_is_tried_again(page: Page, server: ScriptedServer):
     message = open_page(page, server)
     server.stream("m1", f"A cat {tag('cat')} and a dog {tag('dog')}.")
@@ -180,6 +221,23 @@ def test_cancel_is_asked_for_and_the_places_of_the_images_vanish(page: Page, ser
     expect(message.locator("[part=progress]")).to_contain_text("Cancelled. 1 finished image was not placed.")
     expect(message.locator("figure:visible")).to_have_count(0)
     assert posted(page, server, 1) == [Posted("cancel", {"message": "m1"}, TOKEN)]
+
+
+def test_what_was_given_up_has_no_thumbnail(page: Page, server: ScriptedServer):
+    page.clock.install()
+    message = open_page(page, server)
+    server.stream("m1", f"A cat {tag('cat')} and a dog {tag('dog')}.")
+    server.prompt("m1", "p0", "cat", "completed", image_url=image_url("cat"))
+    server.prompt("m1", "p1", "dog", "generating")
+    expect(message.locator("[part=thumbnail]")).to_have_count(2)
+    stop_time(page)
+    server.prompt("m1", "p1", "dog", "cancelled", session_state="cancelled")
+    server.ended("m1", "cancelled", unplaced=(("p0", image_url("cat"), "cancelled"),))
+    wait_for_server(page, lambda: heard(page, "limner-ended"))
+    page.clock.run_for(100)
+    expect(message.locator("[part=progress]")).to_contain_text("Cancelled.")
+    expect(message.locator("[part=thumbnail]")).to_have_count(1)
+    expect(message.locator("[part=thumbnail]")).to_have_attribute("title", "cat")
 
 
 def test_without_a_token_or_read_only_there_are_no_buttons(page: Page, server: ScriptedServer):

@@ -6,7 +6,10 @@ from collections.abc import Callable
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.helpers import READ_ONLY, heard, image, image_url, open_page, tag
+from limner.states import SessionKind
+from limner.states.outcome import Counts
+from limner.workflows.telling import progress_line
+from tests.browser.helpers import READ_ONLY, heard, image, image_url, open_page, tag, wait_until
 from tests.browser.scripted_server import ScriptedServer
 
 
@@ -83,7 +86,10 @@ def test_the_panel_leaves_when_all_is_done_and_is_not_there_after_a_reload(
     expect(panel).to_be_hidden()
     page.reload()
     expect(message.get_by_alt_text("cat")).to_be_visible()
-    expect(panel).to_be_hidden()
+    wait_until(page, lambda: heard(page, "limner-ended"))
+    page.evaluate("new Promise(requestAnimationFrame).then(() => new Promise(requestAnimationFrame))")
+    assert panel.is_hidden()
+    assert message.get_by_role("status").text_content() == ""
 
 
 def test_a_session_that_failed_says_why(page: Page, server: ScriptedServer):
@@ -242,3 +248,23 @@ def test_its_words_can_be_those_of_another_language(page: Page, server: Scripted
     )
     server.prompt("m1", "p1", "cat", "generating")
     expect(message.locator("[part=progress]")).to_contain_text("0 von 1 Bildern")
+
+
+def test_its_words_on_the_progress_are_those_of_the_library(page: Page, server: ScriptedServer):
+    open_page(page, server)
+    told = page.evaluate(
+        """import("/limner/limner-message.js").then(({ words }) => [
+            words.generating(3, 5), words.generating(0, 1),
+            words.regenerating(2, 2), words.regenerating(0, 1),
+        ])"""
+    )
+    assert told == [
+        "Generating 3/5 images…",
+        "Generating 0/1 image…",
+        "Regenerating 2/2…",
+        "Regenerating 0/1…",
+    ]
+    counts = [Counts(total=total, completed=ready) for ready, total in ((3, 5), (0, 1), (2, 2), (0, 1))]
+    kinds = [SessionKind.STREAMING] * 2 + [SessionKind.REGENERATION] * 2
+    lines = [progress_line(kind, count) for kind, count in zip(kinds, counts, strict=True)]
+    assert told == [line.text for line in lines if line is not None]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -45,3 +48,25 @@ def test_with_a_screen_or_a_browser_of_choice_the_address_is_opened(monkeypatch,
     monkeypatch.setattr("webbrowser.open", show)
     assert open_browser("http://127.0.0.1:1/") is True
     assert opened == ["http://127.0.0.1:1/"]
+
+
+def test_an_answers_body_does_not_wait_until_its_headers_were_acknowledged():
+    async def no_delay_of_what_is_accepted() -> int:
+        connected: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        def accepted(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            connection = writer.get_extra_info("socket")
+            connected.set_result(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        with listening_socket(0) as listening:
+            async with await asyncio.start_server(accepted, sock=listening):
+                _, writer = await asyncio.open_connection(*listening.getsockname())
+                no_delay = await connected
+                writer.close()
+                await writer.wait_closed()
+        return no_delay
+
+    # In a thread of its own: in this one a browser's tests may have a loop that goes on.
+    with ThreadPoolExecutor(1) as thread:
+        assert thread.submit(asyncio.run, no_delay_of_what_is_accepted()).result()

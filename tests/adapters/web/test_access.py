@@ -25,6 +25,7 @@ READS = [
     "/machine.svg",
     "/tags",
     "/limner-message.js",
+    "/limner-message/words.js",
     f"/images/{'f' * 64}.png",
     f"/thumbnails/{'f' * 64}.png",
 ]
@@ -105,7 +106,7 @@ async def test_the_host_is_asked_for_every_request_what_is_wanted_and_of_which_m
             assert "Limner-Token" not in answer.json["error"]["hint"]
     assert asked == [
         *[("read", "fox")] * 5,
-        *[("read", None)] * 3,
+        *[("read", None)] * 4,
         *[("images", None)] * 2,
         ("regenerate", "fox"),
         ("retry", "fox"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from importlib import resources
 
 import pytest
 
@@ -164,29 +163,6 @@ async def test_the_tags_are_those_that_are_looked_for():
             {"opener": '<img_prompt="', "closer": '">', "quoted": True},
             {"opener": "<t2i>", "closer": "</t2i>", "quoted": False},
         ]
-
-
-STATIC = resources.files("limner.adapters.web") / "static"
-MEDIA_TYPES = {"svg": "image/svg+xml", "js": "text/javascript; charset=utf-8"}
-
-
-@pytest.mark.parametrize("file", sorted(file.name for file in STATIC.iterdir()))
-async def test_what_belongs_to_the_package_is_served_and_asked_for_again(file):
-    path = "/machine.svg" if file == "session.svg" else f"/{file}"
-    async with chat() as page:
-        answer = await page.browser.get(path)
-        assert (answer.status, answer.body) == (200, (STATIC / file).read_bytes())
-        assert answer.headers["content-type"] == MEDIA_TYPES[file.rpartition(".")[2]]
-        assert answer.headers["cache-control"] == "no-cache"
-        known = await page.browser.ask("GET", path, headers={"if-none-match": answer.headers["etag"]})
-        assert (known.status, known.body) == (304, b"")
-
-
-async def test_each_state_in_the_picture_can_be_found_by_its_name():
-    async with chat() as page:
-        picture = (await page.browser.get("/machine.svg")).body.decode()
-        for state in ("idle", "streaming", "debouncing", "sealed", "draining", "inserting", "done"):
-            assert f'class="node">\n<title>{state}</title>' in picture
 
 
 # --- what is asked for

@@ -6,9 +6,6 @@ Message ids are any text, so they stand in the query or in the body, never in th
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from functools import lru_cache
-from hashlib import sha256
-from importlib import resources
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
@@ -20,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
-from limner.adapters.web import incoming, wire
+from limner.adapters.web import incoming, packaged, wire
 from limner.adapters.web.access import TOKEN_HEADER, Access, Authorise, MessageToken, origins_from
 from limner.adapters.web.answers import JSONAnswer, bytes_answer
 from limner.adapters.web.event_stream import EventStream, OpenStreams
@@ -105,6 +102,7 @@ class _Pages:
             "/machine.svg": self._machine_picture,
             "/tags": self._tags,
             "/limner-message.js": self._element,
+            "/limner-message/{name}": self._element_module,
         }
         changing: dict[str, _Endpoint] = {
             "/regenerate": self._regenerate,
@@ -187,11 +185,15 @@ class _Pages:
 
     async def _machine_picture(self, request: Request) -> ASGIApp:
         await self._access.check(request, "read")
-        return _static(request, "session.svg", "image/svg+xml")
+        return packaged.picture_answer(request)
 
     async def _element(self, request: Request) -> ASGIApp:
         await self._access.check(request, "read")
-        return _static(request, "limner-message.js", "text/javascript; charset=utf-8")
+        return packaged.element_answer(request)
+
+    async def _element_module(self, request: Request) -> ASGIApp:
+        await self._access.check(request, "read")
+        return packaged.module_answer(request, request.path_params["name"])
 
     async def _tags(self, request: Request) -> ASGIApp:
         await self._access.check(request, "read")
@@ -232,14 +234,3 @@ class _Pages:
     def _accepted(self, message_id: str) -> JSONAnswer:
         counts = wire.counts_form(self._limner.counts(message_id))
         return JSONAnswer({"message": message_id, "counts": counts}, 202)
-
-
-def _static(request: Request, name: str, media_type: str) -> Response:
-    data, etag = _packaged(name)
-    return bytes_answer(request, data, media_type, etag, "no-cache")
-
-
-@lru_cache
-def _packaged(name: str) -> tuple[bytes, str]:
-    data = (resources.files("limner.adapters.web") / "static" / name).read_bytes()
-    return data, f'"{sha256(data).hexdigest()[:32]}"'
