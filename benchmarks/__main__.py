@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.durability import bench_durability
+from benchmarks.first_token import bench_first_token
 from benchmarks.proxy import bench_proxy
 from limner.states import (
     SESSION,
@@ -236,6 +237,7 @@ def main() -> None:
     bench_events(console)
     bench_sessions(console)
     bench_durability(console)
+    bench_first_token(console)
     bench_proxy(console)
 
 

@@ -7,7 +7,7 @@ because then the user saw nothing that stayed; and its user clicks whatever has 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -73,7 +73,7 @@ class Host:
     """One message's host in one life. `store` is what Limner has, `messages` the same without witnesses.
 
     `clicked` are the images whose clicks are in the journal from earlier lives: those that a user sees to be
-    under way, or done. It grows.
+    under way, or done. It grows. `owed` are messages whose text came while no session could be opened.
     """
 
     script: Script
@@ -84,12 +84,16 @@ class Host:
     messages: MessageStore
     told: Path
     reach: Reach
+    owed: set[str] = field(default_factory=set)
 
     async def play(self, *, stream_again: bool = True) -> None:
         """Do what is still to be done, and wait for the end of it."""
         if await self.messages.read(self.script.message_id) is None and stream_again:
             await anyio.sleep(self.pace.before_stream)
             await self._stream()
+        if self.owed:
+            await self.limner.seal(self.script.message_id, self.script.text)
+            self.owed.clear()
         live = self.limner.manager.get_session(self.script.message_id)
         if live is None or live.kind is SessionKind.STREAMING:
             # Also where none is live: one that has just ended may not be written down yet.
@@ -109,8 +113,12 @@ class Host:
         except StorageError:
             if not begun:
                 raise
-            # Told that the text could not be saved, the host brings it once more.
-            await self._finished()
+            # Told that the text could not be saved, or no session be opened, the host brings it once more.
+            try:
+                await self._finished()
+            except UnknownMessage:
+                self.owed.add(self.script.message_id)
+                return
             stored = await self.messages.read(self.script.message_id)
             if stored is None or strip_illustrations(stored.text) != self.script.text:
                 await self.limner.seal(self.script.message_id, self.script.text)

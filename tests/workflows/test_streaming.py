@@ -87,6 +87,20 @@ async def test_neither_a_slow_painter_nor_a_slow_store_delays_a_token():
         assert sorted(studio.painter.running) == ["a cat", "a dog"]
 
 
+async def test_a_slow_journal_delays_no_token_and_what_was_found_meanwhile_is_painted():
+    journal = ScriptedJournal()
+    journal.gate = anyio.Event()
+    async with Studio(journal=journal) as studio:
+        tokens = studio.limner.illustrate("m", [tag("a cat"), " and ", tag("a dog")])
+        assert [await anext(tokens), await anext(tokens)] == [tag("a cat"), " and "]
+        await settle()
+        assert studio.painter.prompts == []
+        assert await studio.limner.text("m") == f"{tag('a cat')} and "
+        journal.gate.set()
+        assert [token async for token in tokens] == [tag("a dog")]
+        assert len((await studio.limner.finished("m")).placed) == 2
+
+
 async def test_two_equal_prompts_get_two_images_even_if_the_painter_gives_the_same_bytes():
     async with Studio() as studio:
         studio.painter.answers["a cat"] = [b"\x89PNG same"]
@@ -722,6 +736,7 @@ def test_a_journal_that_cannot_be_written_keeps_no_reader_waiting_and_the_seal_i
             pieces = limner.illustrate("m", ["a cat: ", tag("a cat")])
             await anext(pieces)
             await anext(pieces)
+            await settle()
             journal.refuses = lambda record: True
             with pytest.raises(StorageError, match="wait for the journal to be writable"):
                 await anext(pieces)

@@ -237,14 +237,15 @@ class Limner(Observing):
         after ten minutes without a piece.) With `seal=False` all that waits for your call of `seal`. `tokens`
         may also be a `str`, a message that arrives whole.
 
-        A live session of the same message is cancelled first. Raises `InvalidSetting` for what is no text,
-        `StorageError` at the end if the store could not be asked.
+        A live session of the same message is cancelled first. Raises `InvalidSetting` for what is no text.
+        Raises `StorageError` at the end, when the text has passed: the store could not be asked, or the
+        journal could not take the session; then the text is saved, and a later `seal` illustrates it.
         """
         self._check_call(message_id)
         pieces = async_pieces(tokens)
         text_in = reader_of(text_of)
         whole = tokens if isinstance(tokens, str) else None
-        stream = await self.manager.start_streaming_session(message_id)
+        stream = await self.manager.begin_streaming_session(message_id)
         complete = False
         try:
             if isinstance(tokens, str):

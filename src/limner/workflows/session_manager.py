@@ -51,6 +51,7 @@ from limner.workflows.recovery import Recovery, RecoveryReport
 from limner.workflows.regeneration import RegenerationQueue
 from limner.workflows.steps import Steps
 from limner.workflows.streaming import MessageStream
+from limner.workflows.streams import Streams
 from limner.workflows.watching import Watch
 
 LAST_WORDS_MS = 5_000
@@ -92,8 +93,7 @@ class SessionManager:
             limits=limits,
             steps=steps,
         )
-        self._streams: dict[str, MessageStream] = {}
-        self._newest_stream: dict[str, str] = {}  # message id to session id, in the order of the commits
+        self._streams = Streams(self.progress)
         self._opening = anyio.Lock()
         self.history = History()
         self._regeneration = RegenerationQueue(
@@ -180,7 +180,26 @@ class SessionManager:
     # --- streaming
 
     async def start_streaming_session(self, message_id: str) -> MessageStream:
-        """Begin to illustrate a message whose text begins to arrive. Cancels the message's session before."""
+        """Begin to illustrate a message whose text begins to arrive. Cancels the message's session before.
+
+        A caller that is cancelled while it waits leaves no session open. Raises `StorageError`, `NotRunning`.
+        """
+        stream = await self.begin_streaming_session(message_id)
+        try:
+            await stream.wait_opened()
+        except StorageError:
+            stream.close()
+            raise
+        except BaseException:
+            stream.seal_soon()
+            raise
+        return stream
+
+    async def begin_streaming_session(self, message_id: str) -> MessageStream:
+        """The same, for text that must not wait for the journal; `MessageStream.seal` raises then.
+
+        Raises `NotRunning`.
+        """
         tasks = self._running()
         stream = MessageStream(
             message_id,
@@ -190,21 +209,11 @@ class SessionManager:
             progress=self.progress,
             patterns=self.patterns,
             alarm=self.alarm,
-            on_end=self._forget_stream,
+            on_open=self._streams.opened,
+            on_end=self._streams.forget,
         )
-        await stream.start(tasks)
-        # A stream that still waits for a write to end has no session yet.
-        if stream.session_id and self._newest_stream.get(message_id) != stream.session_id:
-            stream.close()  # a second stream of the message has begun meanwhile, and the message is its
-            return stream
-        before = self._streams.get(message_id)
-        if before is not None:
-            before.close()
-        self._streams[message_id] = stream
-        # As committed: a cancel that still stands in line may turn out not to have happened.
-        known = self.progress.session(message_id)
-        if stream.session_id and known is not None and (known.id != stream.session_id or is_final(known)):
-            stream.mute()  # cancelled before its first piece
+        self._streams.arrive(stream)
+        await stream.begin(tasks)
         return stream
 
     async def open_stream(self, message_id: str) -> MessageStream:
@@ -214,16 +223,16 @@ class SessionManager:
         stream has ended and its images are still under way.
         """
         async with self._opening:
-            stream = self.stream(message_id)
-            if stream is not None:
-                return stream
+            while (stream := self.stream(message_id)) is not None:
+                await stream.wait_opened()
+                if self.stream(message_id) is stream:
+                    return stream
             refuse_late_text(self.engine.live_session(message_id))
             return await self.start_streaming_session(message_id)
 
     def stream(self, message_id: str) -> MessageStream | None:
         """The message's open stream, or None. It stays open after a cancel, until the text has ended."""
-        stream = self._streams.get(message_id)
-        return None if stream is None or stream.closed else stream
+        return self._streams.get(message_id)
 
     def start_monitor(self, monitor: StreamingMonitor) -> None:
         """Let a monitor poll in the background."""
@@ -332,7 +341,7 @@ class SessionManager:
         """Perform what a committed step commands, and tell those who watch."""
         session = step.session
         if isinstance(step.event, StreamStarted):
-            self._newest_stream[session.message_id] = session.id
+            self._streams.session_started(session)
         self.progress.committed(step)
         self.history.committed(step, self.alarm.clock())
         if self._tasks is not None:
@@ -383,9 +392,7 @@ class SessionManager:
             log.critical("insertion_not_recorded", message_id=session.message_id, error=str(error))
 
     def _ended(self, session: Session) -> None:
-        stream = self._streams.get(session.message_id)
-        if stream is not None and stream.session_id == session.id:
-            stream.mute()
+        self._streams.session_ended(session)
         result = result_of(session)
         log.info(
             "session_ended",
@@ -399,13 +406,6 @@ class SessionManager:
             cancelled=len(result.cancelled),
             problem=None if result.problem is None else result.problem.kind,
         )
-
-    def _forget_stream(self, stream: MessageStream) -> None:
-        if self._streams.get(stream.message_id) is stream:
-            del self._streams[stream.message_id]
-            self.progress.text_changed(stream.message_id)
-        if self._newest_stream.get(stream.message_id) == stream.session_id:
-            del self._newest_stream[stream.message_id]
 
     def _running(self) -> anyio.abc.TaskGroup:
         if self._tasks is None:

@@ -58,8 +58,9 @@ class _Seal(NamedTuple):
 class MessageStream:
     """One message while its text arrives.
 
-    `closed` once it takes no more text. `muted` once its session was cancelled: then the text still comes,
-    and is still saved at its end, but is not looked at for prompts any more. `rewrites` counts how often a
+    `closed` once it takes no more text. `refused` where its session could not be opened. `muted` from then
+    on, and once the session was cancelled: the text still comes, and is still saved at its end, but is not
+    looked at for prompts any more. `rewrites` counts how often a
     snapshot was not only longer than the text before.
     """
 
@@ -73,6 +74,7 @@ class MessageStream:
         progress: ProgressManager,
         patterns: PromptPatterns,
         alarm: Alarm,
+        on_open: Callable[[MessageStream], None],
         on_end: Callable[[MessageStream], None],
         max_prompts: int = MAX_PROMPTS,
     ) -> None:
@@ -80,7 +82,9 @@ class MessageStream:
         self.session_id = ""
         self.closed = False
         self.muted = False
+        self.refused = False
         self._superseded = False
+        self._on_open = on_open
         self._on_end = on_end
         self._engine = engine
         self._store = store
@@ -100,6 +104,7 @@ class MessageStream:
         self._looked = anyio.Event()
         self._idle = anyio.CancelScope()
         self._outbox, self._inbox = anyio.create_memory_object_stream[PromptMatch | _Seal](math.inf)
+        self._asked = anyio.Event()
         self._opened = anyio.Event()
         self._began = anyio.Event()
         self._seal: _Seal | None = None
@@ -109,22 +114,27 @@ class MessageStream:
         self._sealed = anyio.Event()
         self._error: StorageError | NotRunning | None = None
 
-    async def start(self, tasks: anyio.abc.TaskGroup) -> None:
-        """Open the session, cancelling the one before it.
+    async def begin(self, tasks: anyio.abc.TaskGroup) -> None:
+        """Ask for the session, cancelling the one before it, and take the text in meanwhile.
 
-        Where that one is just writing, the text is taken in meanwhile and the session opens after it. A
-        caller that is cancelled while it waits leaves no session open. Raises `StorageError`.
+        What is posted to the engine from here on stands in line behind that. Where the session before is just
+        writing, this one opens after it. Where it cannot be opened, the text is still saved at its end,
+        and `seal` raises why. A caller that is cancelled here leaves no session open.
         """
         tasks.start_soon(self._run, name=f"limner stream {self.message_id}")
         tasks.start_soon(self._save, name=f"limner text {self.message_id}")
         tasks.start_soon(self._note_version, name=f"limner store {self.message_id}")
         tasks.start_soon(self._end_when_idle, name=f"limner idle {self.message_id}")
         try:
-            await self._opened.wait()
+            await self._asked.wait()
         except BaseException:
             # Nobody will feed this stream, and a session that has begun must come to an end.
             self.seal_soon()
             raise
+
+    async def wait_opened(self) -> None:
+        """Wait until the session is open, or waits for a write. Raises `StorageError`, `NotRunning`."""
+        await self._opened.wait()
         if self._error is not None:
             raise self._error
 
@@ -228,6 +238,7 @@ class MessageStream:
                 raise
         finally:
             self.closed = True
+            self._asked.set()
             self._opened.set()
             self._began.set()
             self._ending.set()
@@ -252,22 +263,37 @@ class MessageStream:
 
     async def _open(self) -> bool:
         while not self._superseded:
+            self._asked.set()
             try:
                 session = await self._engine.post(self.message_id, StreamStarted())
             except MessageBusy:
                 log.info("stream_waits_for_write", message_id=self.message_id)
-                self._opened.set()
+                self._note_opened()
                 await self._progress.wait_ended(self.message_id)
                 # What that write has made of the message is not the host's doing.
                 await self._looked.wait()
                 await self._note_version()
+            except StorageError as error:
+                # The reader may have text already, so it is taken in to its end, and saved.
+                self._error = error
+                self.refused = True
+                self.mute()
+                log.critical("journal_failed", message_id=self.message_id, error=str(error), hint=error.hint)
+                self._opened.set()
+                self._began.set()
+                return True
             else:
                 self.session_id = session.id
-                self._opened.set()
+                self._note_opened()
                 self._began.set()
                 log.info("streaming_started", message_id=self.message_id, session_id=session.id)
                 return True
         return False
+
+    def _note_opened(self) -> None:
+        if not self._opened.is_set():
+            self._on_open(self)
+            self._opened.set()
 
     async def _note_version(self) -> None:
         try:
@@ -307,8 +333,8 @@ class MessageStream:
         # before the session has begun: until then the message belongs to the write of the session before.
         await self._ending.wait()
         await self._began.wait()
-        if self._seal is None or not self.session_id:
-            return  # another stream has the message now, or there is no session
+        if self._seal is None or (not self.session_id and not isinstance(self._error, StorageError)):
+            return  # another stream has the message now, or Limner was closed before there was a session
         final_text = self._seal.final_text
         try:
             self._settled_text = await self._settle_text(final_text)

@@ -141,13 +141,13 @@ class Watch:
             self._told[message_id] = digest
             return TextProgress(message_id, 0, text, final=True)
         text = stream.text
-        self._told.pop(message_id, None)
+        told = self._told.pop(message_id, None)
         known = self._known.get(message_id)
         start = 0
         if known is not None and known.stream is stream and known.rewrites == stream.rewrites:
             start = known.length
         self._known[message_id] = _Known(stream, stream.rewrites, len(text))
-        if known is not None and start == len(text):
+        if start == len(text) and (known is not None or told is None):
             return None
         return TextProgress(message_id, start, text[start:], final=False)
 
