@@ -106,6 +106,7 @@ class ScriptedServer:
         self.answers: dict[str, tuple[int, dict[str, Any]]] = {}
         """What a POST is answered, where it is not taken: status and problem, by route."""
         self.refused: set[str] = set()
+        self.refusal = (403, "refused", "not yours")
         """Messages that may not be read."""
         self.is_down = False
 
@@ -302,7 +303,7 @@ class ScriptedServer:
         if self.is_down:
             return _problem(503, "not_running", "Limner is not running")
         if self.refused.intersection(messages):
-            return _problem(403, "refused", "not yours")
+            return _problem(*self.refusal)
         after = int(last_id.split("-")[1]) if last_id else 0
         stream = _Stream(frozenset(messages), after)
         for data in self._as_it_stands(stream):
@@ -347,7 +348,7 @@ class ScriptedServer:
         message = request.query_params["message"]
         self.requested.append(f"status {message}")
         if message in self.refused:
-            return _problem(403, "refused", "not yours")
+            return _problem(*self.refusal)
         return _problem(404, "unknown_message", f"message {message!r} is not known")
 
     async def _text(self, request: Request) -> Response:

@@ -376,16 +376,20 @@ def test_two_tabs_show_the_same(context: BrowserContext, page: Page, server: Scr
     wait_until(page, lambda: server.open_streams == 1)
 
 
-def test_one_message_that_may_not_be_read_does_not_stop_the_others(page: Page, server: ScriptedServer):
+@pytest.mark.parametrize("refusal", [(403, "refused", "not yours"), (404, "not_found", "Not Found")])
+def test_one_message_that_may_not_be_read_does_not_stop_the_others(
+    page: Page, server: ScriptedServer, refusal: tuple[int, str, str]
+):
     server.write("m1", "Mine")
     server.refused = {"m2"}
+    server.refusal = refusal
     message = open_page(page, server, READ_ONLY + "<limner-message message='m2'></limner-message>")
     expect(message.nth(0)).to_contain_text("Mine")
     expect(message.nth(1).locator("[part=offline]")).to_have_text(
         "This message cannot be followed from here."
     )
     (error,) = heard(page, "limner-error")
-    assert (error["action"], error["status"]) == ("follow", 403)
+    assert (error["action"], error["status"]) == ("follow", refusal[0])
     assert server.connections[-1]["messages"] == ["m1"]
 
 

@@ -1,6 +1,6 @@
 /** One connection that brings events, and comes back by itself where it is lost. */
 
-import { Refused, ask, isNone, noApp } from "./requests.js";
+import { NOT_OF_THE_APP, Refused, ask, isNone, noApp } from "./requests.js";
 
 const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 30_000;
@@ -144,7 +144,9 @@ export class Channel {
       try {
         await ask(new URL(`status?${query}`, this.#hub.base), { signal: connection.signal });
       } catch (error) {
-        if (!(error instanceof Refused) || error.status === 404 || error.status >= 500) continue;
+        if (!(error instanceof Refused) || error.status >= 500) continue;
+        // That Limner does not know it yet is no refusal, and neither is a 404 of a proxy before the app.
+        if (error.status === 404 && ["unknown_message", NOT_OF_THE_APP].includes(error.kind)) continue;
         this.messages.delete(message);
         this.#hub.refuse(message, error);
         dropped = true;

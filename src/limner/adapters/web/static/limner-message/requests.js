@@ -2,12 +2,15 @@
 
 import { asSentence, words } from "./words.js";
 
+/** The kind of a refusal that does not say, in the app's way, what it is. */
+export const NOT_OF_THE_APP = "http_error";
+
 /** An answer that is not what was asked for. */
 export class Refused extends Error {
   constructor(status, problem = {}) {
     super(problem.message || `The server answered ${status}.`);
     this.status = status;
-    this.kind = problem.kind ?? "http_error";
+    this.kind = problem.kind ?? NOT_OF_THE_APP;
     this.hint = problem.hint ?? "";
   }
 }
