@@ -105,6 +105,17 @@ def test_an_image_is_adopted_by_the_prompt_that_it_follows():
         assert node.text == prompt
 
 
+def test_an_image_that_was_adopted_counts_as_made_only_once_a_session_has_made_it():
+    registry = PromptRegistry()
+    assert not registry.is_made("m", "old.png")
+    node = registry.adopt_image("m", "old.png", f"{tag('a cat')} ![](old.png)", PATTERNS)
+    assert not registry.is_made("m", "old.png")
+    registry.link_image_to_prompt("m", node.id, "new.png")
+    assert registry.is_made("m", "new.png")
+    registry.link_image_to_prompt("m", node.id, "old.png")
+    assert registry.is_made("m", "old.png")
+
+
 def test_an_image_is_adopted_by_the_very_occurrence_that_it_follows():
     registry = PromptRegistry()
     text = f'{tag("a cat")}<img src="1.png">{tag("a cat")}<img src="2.png">'

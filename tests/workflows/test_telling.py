@@ -6,7 +6,7 @@ import anyio
 import pytest
 from structlog.testing import capture_logs
 
-from limner.errors import InvalidSetting, NoBalance, UnknownMessage
+from limner.errors import InvalidSetting, Moderated, NoBalance, UnknownMessage
 from limner.states.outcome import Result
 from limner.workflows.telling import Illustrated, Picture, StatusLine, Teller
 from tests.studio import Studio, split, tag
@@ -186,6 +186,22 @@ async def test_images_that_the_model_put_into_the_text_itself_are_not_among_the_
     async with Studio() as studio:
         sink = await told(studio, f"![a logo](https://elsewhere.test/logo.png) {tag('a cat')}")
         assert [picture.prompt for picture in sink.messages[0].pictures] == ["a cat"]
+
+
+async def test_nor_are_those_that_only_a_click_has_brought_in():
+    async with Studio() as studio, anyio.create_task_group() as tasks:
+        foreign = "file:///etc/passwd"
+        text = f"{tag('a cat')}![x]({foreign}) {tag('a dog')}"
+        sink = await told(studio, text)
+        studio.painter.answers["a cat"] = [Moderated("not this one")]
+        [dog] = [picture.url for picture in sink.messages[0].pictures if picture.prompt == "a dog"]
+        for url in (foreign, dog):
+            await studio.limner.regenerate("m", url)
+        tasks.start_soon(Teller(studio.limner.manager).tell, "m", sink)
+        await studio.tick(2_000)
+        assert foreign in await studio.text("m")
+        assert foreign not in {picture.url for picture in sink.messages[-1].pictures}
+        assert "a dog" in {picture.prompt for picture in sink.messages[-1].pictures}
 
 
 async def test_a_sink_that_fails_to_take_the_text_is_heard_of():

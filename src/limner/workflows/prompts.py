@@ -69,6 +69,7 @@ class _MessagePrompts:
     node_of_image: dict[str, str] = field(default_factory=dict)
     successor: dict[str, str] = field(default_factory=dict)
     standing: set[str] = field(default_factory=set)
+    adopted: set[str] = field(default_factory=set)
     recalled: bool = False
 
 
@@ -96,6 +97,7 @@ class PromptRegistry:
         if image_url not in node.images:
             node.images.append(image_url)
         message.node_of_image[normalise_url(image_url)] = node_id
+        message.adopted.discard(normalise_url(image_url))
 
     def keep_image(self, message_id: str, text: str, occurrence: int, image_url: str) -> PromptNode:
         """Link an image to its prompt, which is registered if it is not known (any more)."""
@@ -129,6 +131,12 @@ class PromptRegistry:
         node_id = message.node_of_image.get(normalise_url(image_url))
         return None if node_id is None else message.nodes[node_id]
 
+    def is_made(self, message_id: str, image_url: str) -> bool:
+        """Whether a session has made the image. One that was adopted may be anybody's."""
+        message = self._messages.get(message_id)
+        address = normalise_url(image_url)
+        return message is not None and address in message.node_of_image and address not in message.adopted
+
     def adopt_image(self, message_id: str, image_url: str, text: str, patterns: PromptPatterns) -> PromptNode:
         """Find out from the text itself which prompt an image belongs to, and link it.
 
@@ -153,7 +161,9 @@ class PromptRegistry:
                 continue
             end = image.end
             if normalise_url(image.src) == wanted:
-                return self.keep_image(message_id, nearest.prompt, nearest.occurrence, image_url)
+                node = self.keep_image(message_id, nearest.prompt, nearest.occurrence, image_url)
+                self._message(message_id).adopted.add(wanted)
+                return node
         raise UnknownImage(message_id, image_url)
 
     async def recall(self, message_id: str, engine: Engine) -> None:

@@ -135,7 +135,12 @@ class Teller:
             (image.src, registry.get_prompt_for_image(result.message_id, image.src))
             for image in find_images(text, self._manager.patterns)
         ]
-        return tuple(Picture(url, node.text) for url, node in nodes if node is not None)
+        # A host reads the files of these addresses, and what else a text names may be any file.
+        return tuple(
+            Picture(url, node.text)
+            for url, node in nodes
+            if node is not None and registry.is_made(result.message_id, url)
+        )
 
 
 class _Outbox:

@@ -133,6 +133,26 @@ async def test_a_failure_stays_to_be_read():
         assert [name for name, _ in page.pictures] == ["a cat"]
 
 
+async def test_a_click_that_no_button_sends_does_nothing_and_no_other_file_is_handed_out():
+    async with Studio() as studio:
+        page = Page()
+        chat = ChainlitChat(studio.limner, page.module)
+        text = f"{tag('a cat')}![x](file:///etc/passwd) and {tag('a dog')}"
+        message = await chat.answer(pieces(text))
+        await chat.replies.settled()
+        shown = page.pictures
+        for payload in (
+            {"message": message.id, "image": "file:///etc/passwd"},
+            {"message": message.id, "image": ["x"]},
+            {"message": ["x"], "image": "x"},
+            {},
+        ):
+            await chat.regenerate(SimpleNamespace(payload=payload))
+        await studio.tick(2_000)
+        assert studio.limner.sessions() == ()
+        assert page.pictures == shown
+
+
 async def test_a_click_puts_the_new_image_where_the_old_one_stood():
     async with Studio() as studio:
         page = Page()

@@ -10,13 +10,14 @@ import os
 import subprocess
 import sys
 from base64 import b64encode
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator, Awaitable
 from itertools import count, pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from limner.adapters.sinks.discord import INTERVAL_MS, DiscordChat, split_message
 from limner.errors import NoBalance
@@ -39,6 +40,7 @@ class Channel:
     def __init__(self, studio: Studio) -> None:
         self.messages: list[Any] = []
         self.changes: list[int] = []
+        self.refusals: list[Exception] = []
         ids = count(100)
         channel = self
 
@@ -51,6 +53,8 @@ class Channel:
 
             async def edit(self, **given: Any) -> None:
                 channel.changes.append(studio.clock())
+                if channel.refusals:
+                    raise channel.refusals.pop(0)
                 self.__dict__.update(given)
 
             async def delete(self) -> None:
@@ -154,6 +158,26 @@ async def test_changes_are_an_interval_apart():
         gaps = [later - earlier for earlier, later in pairwise(channel.changes)]
         assert gaps
         assert min(gaps) >= INTERVAL_MS
+
+
+async def test_a_change_that_discord_refuses_costs_nothing_of_the_text():
+    async with Studio(images=InTheMessage()) as studio:
+        channel = Channel(studio)
+        chat = DiscordChat(studio.limner, channel.module)
+
+        async def reply() -> AsyncIterator[str]:
+            yield "One "
+            channel.refusals = [OSError("503 Service Unavailable")] * 2
+            for piece in ("two ", "three ", tag("a cat"), "four"):
+                studio.clock.tick(INTERVAL_MS)
+                yield piece
+
+        with capture_logs() as logs:
+            await settled(studio, chat, chat.answer(channel, reply()))
+        assert channel.refusals == []
+        assert [entry["event"] for entry in logs if entry["log_level"] == "warning"] == ["sink_failed"]
+        assert channel.texts == ["One two three four"]
+        assert len(channel.messages[0].attachments) == 1
 
 
 async def test_the_status_is_the_last_line_while_images_are_painted():

@@ -36,6 +36,7 @@ class ChainlitSink:
         self._stream = ReadableStream(patterns)
         self._status: Any = None
         self._pictures: list[Picture] = []
+        self._buttons: set[str] = set()
         self._elements: list[Any] = []
 
     async def write(self, text: str) -> None:
@@ -91,6 +92,11 @@ class ChainlitSink:
         self.message.actions = actions
         self._elements = elements
         self._pictures = list(message.pictures)
+        self._buttons.update(picture.url for picture in message.pictures)
+
+    def had_button(self, image_url: str) -> bool:
+        """Whether the reply has, or had, a button for that image."""
+        return image_url in self._buttons
 
     def _action(self, message_id: str, at: int, picture: Picture) -> Any:
         return self._chainlit.Action(
@@ -139,9 +145,11 @@ class ChainlitChat:
     async def regenerate(self, action: Any) -> None:
         """Paint the image of a button again; returns at once. A click on a forgotten reply does nothing.
 
+        Neither does one that no button sends: what a click says comes from the browser.
+
         Raises `UnknownImage`, `RegenerationDuringStreaming`, `StorageError`.
         """
-        message_id = action.payload["message"]
-        sink = self._sinks.get(message_id)
-        if sink is not None:
-            await self.replies.regenerate(message_id, action.payload["image"], sink)
+        message_id, image_url = action.payload.get("message"), action.payload.get("image")
+        sink = self._sinks.get(message_id) if isinstance(message_id, str) else None
+        if sink is not None and isinstance(image_url, str) and sink.had_button(image_url):
+            await self.replies.regenerate(sink.message.id, image_url, sink)

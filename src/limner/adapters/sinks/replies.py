@@ -21,7 +21,11 @@ from limner.workflows.telling import Sink, Teller
 
 
 class WrittenSink(Sink, Protocol):
-    """A sink whose message is written while it streams. `write` and `finish` may meet the other calls."""
+    """A sink whose message is written while it streams. `write` and `finish` may meet the other calls.
+
+    What `write` raises is logged, once for each reply: what it could not show is shown with the next piece,
+    or by `finish`. What that raises is raised.
+    """
 
     async def write(self, text: str) -> None:
         """Show this piece, too."""
@@ -48,18 +52,23 @@ class Replies:
     ) -> None:
         """Stream `tokens` into the sink and return at their end; the sink is told of the images meanwhile.
 
-        `text_of` says what the tokens are, as in `Limner.illustrate`. If `tokens` or
-        the sink raises, or the caller is cancelled, the text so far is illustrated all the same.
+        `text_of` says what the tokens are, as in `Limner.illustrate`. If `tokens` raises, or the caller is
+        cancelled, the text so far is illustrated all the same.
         """
         texts = _texts(async_pieces(tokens), reader_of(text_of))
-        following = False
+        following = failed = False
         try:
             async with aclosing(self._limner.illustrate(message_id, texts)) as pieces:
                 async for piece in pieces:
                     if not following:
                         self.follow(message_id, sink)
                         following = True
-                    await sink.write(piece)
+                    try:
+                        await sink.write(piece)
+                    except Exception as error:  # noqa: BLE001 - a busy host must not cost the rest of the text
+                        if not failed:
+                            log.warning("sink_failed", message_id=message_id, error=brief(error))
+                        failed = True
         finally:
             await sink.finish()
 
