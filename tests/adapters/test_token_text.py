@@ -190,6 +190,26 @@ def test_langgraphs_second_format_is_understood() -> None:
     assert joined([{"type": "messages", "ns": (), "data": pair}, values, sent], "langchain") == "fox sat"
 
 
+def test_langchains_events_give_what_the_model_says_and_not_what_a_chain_repeats() -> None:
+    def event(name: str, **data: object) -> dict[str, object]:
+        return {"event": name, "name": "ChatModel", "run_id": "1", "data": data}
+
+    told = [
+        event("on_chat_model_start", input={}),
+        event("on_chat_model_stream", chunk=message("A ")),
+        event("on_chain_stream", chunk=message("A ")),
+        event("on_llm_stream", chunk=of_package("langchain_core", text="fox")),
+        event("on_tool_end", output=message("42", "tool")),
+        event("on_chat_model_end", output=message("A fox")),
+    ]
+    assert joined(told, "langchain") == "A fox"
+
+
+def test_a_dict_with_data_that_langchain_does_not_make_is_refused() -> None:
+    with pytest.raises(InvalidSetting, match="does not fit a chunk of dict"):
+        joined([{"data": message("fox")}], "langchain")
+
+
 # --- pydantic-ai
 
 

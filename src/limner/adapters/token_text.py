@@ -130,7 +130,11 @@ def _langchain(chunk: object) -> str:
     if isinstance(chunk, str):
         return chunk
     if isinstance(chunk, dict) and "data" in chunk:
-        if chunk.get("type") != "messages":
+        if isinstance(chunk.get("event"), str):
+            return _langchain_event(chunk["event"], _field(chunk["data"], "chunk"))
+        if not isinstance(chunk.get("type"), str):
+            raise _unlike("langchain", chunk)
+        if chunk["type"] != "messages":
             return ""
         chunk = chunk["data"]
     if isinstance(chunk, (tuple, list)) and chunk:
@@ -140,6 +144,13 @@ def _langchain(chunk: object) -> str:
     if _field(chunk, "content", _MISSING) is _MISSING:
         raise _unlike("langchain", chunk)
     return _message(chunk)
+
+
+def _langchain_event(event: str, chunk: object) -> str:
+    """What `astream_events` tells, of which a model's own events are the text; a chain's repeat them."""
+    if event == "on_chat_model_stream":
+        return _message(chunk)
+    return _text(_field(chunk, "text")) if event == "on_llm_stream" else ""
 
 
 def _message(message: object) -> str:

@@ -96,6 +96,23 @@ async def test_while_a_reply_is_written_no_other_is_begun(tmp_path):
         assert [entry.text for entry in chat.conversation.entries if entry.state == "said"] == ["one"]
 
 
+async def test_of_two_lines_that_come_at_once_one_is_answered(tmp_path):
+    async with opened(tmp_path, ScriptedWriter(["Once.", anyio.Event()])) as chat:
+        refused: list[str] = []
+
+        async def say(line: str) -> None:
+            try:
+                await chat.say(line)
+            except Busy:
+                refused.append(line)
+
+        async with anyio.create_task_group() as tasks:
+            for line in ("one", "two"):
+                tasks.start_soon(say, line)
+        assert [entry.state for entry in chat.conversation.entries] == ["said", "writing"]
+        assert len(refused) == 1
+
+
 async def test_stopping_ends_the_text_and_its_images_and_keeps_what_had_come(tmp_path):
     painter = FakePainter(hold=True)
     writer = ScriptedWriter([*TALE[:2], anyio.Event(), *TALE[2:]])

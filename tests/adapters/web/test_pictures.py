@@ -260,6 +260,18 @@ async def test_of_what_is_no_image_and_of_what_is_too_large_there_is_no_small_ve
             assert (answer.status, answer.kind) == (404, "not_found")
 
 
+@pytest.mark.parametrize("allows", [lambda *_: True, lambda request, *_: "cookie" in request.headers])
+async def test_where_the_host_decides_who_reads_no_shared_cache_keeps_an_image(tmp_path, allows):
+    name = keep(tmp_path, picture(300))
+    async with chat(folder=tmp_path, app={"authorise": allows}, headers={"cookie": "me"}) as page:
+        for path in ("images", "thumbnails"):
+            answer = await page.browser.get(f"/{path}/{name}")
+            assert (answer.status, answer.headers["cache-control"]) == (
+                200,
+                "private, max-age=31536000, immutable",
+            )
+
+
 # --- live previews
 
 

@@ -78,6 +78,7 @@ class Chat:
         self._store = store
         self._tasks = anyio.create_task_group()
         self._writing: dict[str, anyio.CancelScope] = {}
+        self._turn = anyio.Lock()  # two lines at once would both find that nobody writes
 
     async def __aenter__(self) -> Self:
         """Open the conversation. Raises `StorageError`."""
@@ -99,9 +100,10 @@ class Chat:
         line = readable_lines(line)
         if not line:
             raise InvalidSetting("there is nothing in this line that could be read")
-        self._refuse_while_writing()
-        await self.conversation.add("said", line)
-        return await self._begin()
+        async with self._turn:
+            self._refuse_while_writing()
+            await self.conversation.add("said", line)
+            return await self._begin()
 
     async def again(self, message_id: str) -> Entry:
         """Write the last reply once more, in place of one that was cut short.
@@ -109,17 +111,18 @@ class Chat:
         Raises `Busy`, `UnknownMessage`, `InvalidSetting` where it is complete or not the last one,
         `StorageError`.
         """
-        entry = self.conversation.find(message_id)
-        if entry is None or not entry.is_reply:
-            raise UnknownMessage(message_id)
-        self._refuse_while_writing()
-        if entry != self.conversation.entries[-1] or entry.state == "written":
-            raise InvalidSetting("only a last reply that was cut short is written again")
-        with suppress(LimnerError):  # its images may have ended before it
-            await self.limner.cancel(message_id)
-        await self.conversation.drop(message_id)
-        await self._store.forget(message_id)
-        return await self._begin()
+        async with self._turn:
+            entry = self.conversation.find(message_id)
+            if entry is None or not entry.is_reply:
+                raise UnknownMessage(message_id)
+            self._refuse_while_writing()
+            if entry != self.conversation.entries[-1] or entry.state == "written":
+                raise InvalidSetting("only a last reply that was cut short is written again")
+            with suppress(LimnerError):  # its images may have ended before it
+                await self.limner.cancel(message_id)
+            await self.conversation.drop(message_id)
+            await self._store.forget(message_id)
+            return await self._begin()
 
     async def stop(self, message_id: str) -> None:
         """Stop the text and the images of a reply. Raises `UnknownMessage`."""

@@ -65,6 +65,11 @@ class Access:
         self._authorise = authorise
         self._allowed_origins = allowed_origins
 
+    @property
+    def is_open(self) -> bool:
+        """Whether everybody may read everything."""
+        return isinstance(self._authorise, MessageToken)
+
     async def check(self, request: Request, action: Action, message_id: str | None = None) -> None:
         """Ask the host's word. What it raises goes through."""
         answer = self._authorise(request, action, message_id)
@@ -76,7 +81,7 @@ class Access:
                 "refused",
                 f"not allowed: {action}",
                 "Send the message's token in the header Limner-Token."
-                if isinstance(self._authorise, MessageToken)
+                if self.is_open
                 else "Ask whoever runs this server.",
             )
 

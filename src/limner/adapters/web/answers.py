@@ -16,8 +16,10 @@ from starlette.types import Receive, Scope, Send
 
 from limner.adapters.web.conditional import Verdict, judge
 
-IMMUTABLE = "public, max-age=31536000, immutable"
-"""For what an address gives for ever."""
+PUBLIC = "public, max-age=31536000, immutable"
+"""For what an address gives everybody for ever."""
+PRIVATE = "private, max-age=31536000, immutable"
+"""For what it gives some for ever: no cache that several people share may keep it."""
 
 _PIECE = 64 * 1024
 _GUARDED = {
@@ -64,12 +66,14 @@ def bytes_answer(request: Request, data: bytes, media_type: str, etag: str, cach
 class FileAnswer:
     """A file that is open, or as much of it as the request asks for. It is closed when it was sent."""
 
-    def __init__(self, request: Request, file: BinaryIO, media_type: str, etag: str) -> None:
+    def __init__(
+        self, request: Request, file: BinaryIO, media_type: str, etag: str, cache_control: str
+    ) -> None:
         size = os.fstat(file.fileno()).st_size
         self._file = file
         self._verdict = judge(request.method, request.headers, etag, size)
         self._is_head = request.method == "HEAD"
-        self.headers = _headers(self._verdict, size, media_type, etag, IMMUTABLE)
+        self.headers = _headers(self._verdict, size, media_type, etag, cache_control)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's form
         """Send it in pieces, none read before the one before it was taken."""

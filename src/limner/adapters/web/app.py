@@ -19,7 +19,7 @@ from starlette.types import ASGIApp
 
 from limner.adapters.web import incoming, packaged, wire
 from limner.adapters.web.access import TOKEN_HEADER, Access, Authorise, MessageToken, origins_from
-from limner.adapters.web.answers import JSONAnswer, bytes_answer
+from limner.adapters.web.answers import PRIVATE, PUBLIC, JSONAnswer, bytes_answer
 from limner.adapters.web.event_stream import EventStream, OpenStreams
 from limner.adapters.web.problems import RequestRefused, problem_answer
 from limner.adapters.web.stored import StoredPictures
@@ -87,7 +87,9 @@ class _Pages:
     def __init__(self, limner: Limner, access: Access) -> None:
         self._limner = limner
         self._access = access
-        self._stored = StoredPictures(limner.images, limner.inspector)
+        self._stored = StoredPictures(
+            limner.images, limner.inspector, cache_control=PUBLIC if access.is_open else PRIVATE
+        )
         self._streams = OpenStreams(limner.alarm)
 
     def routes(self) -> list[BaseRoute]:
@@ -132,7 +134,7 @@ class _Pages:
             raise RequestRefused(404, "not_found", "there is no picture of that prompt yet, or no more")
         version = wire.version_of(thumbnail)
         asked = request.query_params.get("v")
-        cache = "private, max-age=31536000, immutable" if asked == version else "no-cache"
+        cache = PRIVATE if asked == version else "no-cache"
         return bytes_answer(request, thumbnail.data, thumbnail.media_type, f'"{version}"', cache)
 
     # --- a message

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp
 
 from limner.adapters.image_folder import MEDIA_TYPES, FolderImageStore
-from limner.adapters.web.answers import IMMUTABLE, FileAnswer, bytes_answer, open_file
+from limner.adapters.web.answers import PUBLIC, FileAnswer, bytes_answer, open_file
 from limner.adapters.web.problems import RequestRefused
 from limner.errors import InvalidSetting, StorageError
 from limner.workflows.ports import ImageInspector, ImageStore, StoredImages
@@ -36,14 +36,19 @@ class _Small:
 
 
 class StoredPictures:
-    """Hands out what an image store keeps, where it can be found there again.
+    """Hands out what an image store keeps, where it can be found there again, with `cache_control`.
 
     Raises `InvalidSetting` for a `FolderImageStore` whose images have `file:` addresses: no page could show
     them, so nobody would ask for them here.
     """
 
     def __init__(
-        self, images: ImageStore, inspector: ImageInspector, *, cache_bytes: int = CACHE_BYTES
+        self,
+        images: ImageStore,
+        inspector: ImageInspector,
+        *,
+        cache_control: str = PUBLIC,
+        cache_bytes: int = CACHE_BYTES,
     ) -> None:
         if isinstance(images, FolderImageStore) and images.base_url is None:
             raise InvalidSetting(
@@ -53,6 +58,7 @@ class StoredPictures:
             )
         self._images = images if isinstance(images, StoredImages) else None
         self._inspector = inspector
+        self._cache_control = cache_control
         self._cache_bytes = cache_bytes
         self._cache: OrderedDict[str, _Small] = OrderedDict()
         self._cached_bytes = 0
@@ -65,14 +71,14 @@ class StoredPictures:
         media_type = MEDIA_TYPES.get(Path(name).suffix)
         if file is None or media_type is None:
             raise _not_found()
-        return FileAnswer(request, file, media_type, f'"{Path(name).stem}"')
+        return FileAnswer(request, file, media_type, f'"{Path(name).stem}"', self._cache_control)
 
     async def thumbnail(self, request: Request, name: str) -> ASGIApp:
         """A small version of it. Raises as `image` does."""
         small = self._cache.get(name) or await self._make(name)
         if name in self._cache:
             self._cache.move_to_end(name)
-        return bytes_answer(request, small.data, small.media_type, small.etag, IMMUTABLE)
+        return bytes_answer(request, small.data, small.media_type, small.etag, self._cache_control)
 
     async def _make(self, name: str) -> _Small:
         lock = self._being_made.get(name)

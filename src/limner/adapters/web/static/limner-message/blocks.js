@@ -1,10 +1,21 @@
 /** The blocks of a Markdown text: where each begins and ends, and of what kind it is. */
 
 export const FENCE = /^ {0,3}(`{3,}(?=[^`]*$)|~{3,})[ \t]*([^ \t]*)/;
-export const HEADING = /^ {0,3}(#{1,6})(?:[ \t]+|$)(.*?)(?:[ \t]+#+)?[ \t]*$/;
+export const HEADING = /^ {0,3}(#{1,6})(?=[ \t]|$)/;
 const RULE = /^ {0,3}(?:(?:-[ \t]*){3,}|(?:\*[ \t]*){3,}|(?:_[ \t]*){3,})$/;
 export const QUOTE = /^ {0,3}> ?/;
 export const ITEM = /^( {0,3})([-*+]|(\d{1,9})[.)])( {1,4}(?=\S)| *$| +)/;
+
+/** The level of a heading's line, and its words without the marks around them. */
+export function headingOf(line) {
+  const [before, marks] = HEADING.exec(line);
+  const words = line.slice(before.length).trimEnd();
+  // By hand: a regex for blanks, then marks, then blanks tries them all anew from each blank on.
+  let end = words.length;
+  while (words[end - 1] === "#") end--;
+  const isClosed = end === 0 || words[end - 1] === " " || words[end - 1] === "\t";
+  return { level: marks.length, text: (isClosed ? words.slice(0, end) : words).trim() };
+}
 
 export const isBlank = (line) => !/\S/.test(line);
 export const expandTabs = (line) => line.replace(/^[ \t]+/, (indent) => indent.replaceAll("\t", "    "));

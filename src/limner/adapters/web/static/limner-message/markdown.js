@@ -1,6 +1,6 @@
 /** A small, safe rendering of Markdown: text nodes and elements, never HTML from the message. */
 
-import { FENCE, HEADING, ITEM, QUOTE, expandTabs, fenceCloser, isBlank, splitBlocks, splitItems } from "./blocks.js";
+import { FENCE, ITEM, QUOTE, expandTabs, fenceCloser, headingOf, isBlank, splitBlocks, splitItems } from "./blocks.js";
 import { make } from "./dom.js";
 import { Inline } from "./inline.js";
 import { MARK } from "./tags.js";
@@ -31,9 +31,9 @@ export class Markdown {
   }
 
   _heading(source) {
-    const [, marks, text] = HEADING.exec(source);
+    const { level, text } = headingOf(source);
     // A message is a part of a page, which has a first heading already.
-    return this.#lift(make(`h${Math.min(6, marks.length + 2)}`, { part: "heading", className: `h${marks.length}` }), this.inline(text));
+    return this.#lift(make(`h${Math.min(6, level + 2)}`, { part: "heading", className: `h${level}` }), this.inline(text));
   }
 
   _rule() {
