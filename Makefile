@@ -9,7 +9,7 @@ DIFFUSERS_VENV := .venv-diffusers
 CHATS_VENV := .venv-chats
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-browser test-chats test-diffusers explore crash check format bench diagrams clean
+.PHONY: help demo test test-kills test-browser test-chats test-diffusers explore crash check format bench diagrams clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -24,8 +24,11 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP) ## Open a small chat whose stories are painted while they are written (offline; Ctrl-C ends it)
 	@$(BIN)/limner demo
 
-test: $(STAMP) ## Run the whole test suite, on as many processes as there are cores
-	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+test: $(STAMP) ## Run the test suite, on as many processes as there are cores
+	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m 'not kills'
+
+test-kills: $(STAMP) ## Kill a process at every point of its work, restart it, and look for what was lost (two minutes)
+	@$(BIN)/python -m pytest -m kills tests/crash
 
 test-browser: $(STAMP) ## Test the pages in Chromium (Debian: apt-get install chromium; elsewhere name it with LIMNER_CHROMIUM)
 	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile tests/browser

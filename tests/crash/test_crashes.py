@@ -18,6 +18,8 @@ import pytest
 from tests.crash.planted import PLANTS
 from tests.support import quick_folder
 
+pytestmark = pytest.mark.kills
+
 ROOT = Path(__file__).parent.parent.parent
 SWEEP_LIMIT_S = 600
 
