@@ -137,6 +137,21 @@ async def test_events_of_one_message_are_told_in_the_order_in_which_they_were_ha
         assert [len(step.session.prompts) for step in bench.steps[1:]] == list(range(1, 21))
 
 
+async def test_an_event_has_its_place_before_the_call_waits_for_anything():
+    async with running() as bench, anyio.create_task_group() as tasks:
+        bench.journal.gate = anyio.Event()
+        called = anyio.Event()
+
+        async def start() -> None:
+            called.set()
+            await bench.engine.post("m", StreamStarted())
+
+        tasks.start_soon(start)
+        await called.wait()
+        assert bench.engine.live_session("m") is not None
+        bench.journal.gate.set()
+
+
 async def test_a_caller_who_is_cancelled_while_it_waits_does_not_undo_the_event():
     async with running() as bench:
         with anyio.CancelScope() as scope:

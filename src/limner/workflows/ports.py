@@ -287,6 +287,9 @@ class Engine(Protocol):
     async def post(self, message_id: str, event: Event, *, session_id: str | None = None) -> Session:
         """Handle an event for a message and return the session after it, once that is committed.
 
+        An event has its place in the line from the call's first step on, before it waits for anything: what
+        is posted for the message after that comes after it.
+
         With `session_id` the event is for that session only and is refused when another one is live. Raises
         `EventRefused` if the machine does not accept the event, `StorageError` if a request
         (`limner.states.message.REQUESTS`) cannot be committed; then it did not happen. Every other event is
