@@ -21,6 +21,7 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 
 from limner.adapters.proxy.code import Code
+from limner.adapters.proxy.hidden import hidden_pictures
 from limner.errors import PatternTooSlow
 from limner.text import ImageMatch, PromptMatch, PromptPatterns, TagPattern, describe, extract_image_prompts
 from limner.text.images import images_between
@@ -147,18 +148,20 @@ def _without_pictures(text: str, patterns: PromptPatterns, memory: TagMemory, sa
     text = without_spans(text, spans_behind(text, prompts, images, judge.belongs))
     prompts = extract_image_prompts(text, patterns)
     judge = _Judge(text, prompts, memory, said_by_model)
+    seen = images_between(text, prompts)
+    hidden = {image.start: image for image in hidden_pictures(text, seen)}
     cuts: list[tuple[int, int, str]] = []
-    for image in images_between(text, prompts):
-        if not judge.is_ours(image):
+    for image in sorted((*seen, *hidden.values()), key=lambda image: image.start):
+        if (cuts and image.start < cuts[-1][1]) or not judge.is_ours(image):
             continue
         known = memory.of(image.src)
         words = _words(image.alt if known is None else known[0])
+        tag = ""
         if words and judge.tags[words] > 0:
             judge.tags[words] -= 1
-            cuts.append((*_span(text, image), ""))
-            continue
-        known = known or memory.described(image.alt)
-        tag = _tag_for(image.alt, patterns.patterns) if known is None else known[1]
+        elif image.start not in hidden:  # a tag inside of another would break that one
+            known = known or memory.described(image.alt)
+            tag = _tag_for(image.alt, patterns.patterns) if known is None else known[1]
         cuts.append((*_span(text, image), tag))
     return _cut(text, cuts)
 
