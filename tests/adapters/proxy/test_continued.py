@@ -94,6 +94,26 @@ def test_wherever_a_reply_is_cut_and_whatever_follows_no_picture_of_it_reaches_t
     assert IMAGES_PATH not in seen
 
 
+@pytest.mark.parametrize("profile", PROFILES)
+@given(broken=broken_off())
+@example(broken=(f"All {FOX} is {SEA} still.", "  And it goes on"))
+@example(broken=(f"{FOX}\n\n", "\n\nmore"))
+@example(broken=(f"{FOX}\r\n\r", "\nmore"))
+def test_a_reply_that_was_continued_is_seen_as_if_no_pictures_had_been_in_between(
+    profile: ProfileName, broken: tuple[str, str]
+):
+    text, continued = broken
+    added = at_the_end(text, pictures_of(text), profile, PUBLIC)
+    closed_fence = added.partition("\n\n")[0]
+    kept = text + closed_fence + (continued if continued.strip() or not pictures_of(text) else "")
+    assert without_pictures(text + added + continued, PATTERNS, TagMemory()) == kept
+
+
+def test_line_breaks_that_the_client_has_rewritten_go_with_the_pictures():
+    told = f"{FOX} end.\r\n\r\n![a red fox in the snow]({DATA}) more"
+    assert without_pictures(told, PATTERNS, TagMemory()) == f"{FOX} end. more"
+
+
 def test_the_tag_that_a_continued_reply_makes_is_seen_without_the_picture_in_it():
     text, continued = CUT_IN_A_TAG
     for address in (DATA, STORED):

@@ -102,7 +102,7 @@ def test_a_tag_is_put_back_as_the_model_wrote_it_as_long_as_it_is_remembered():
 
 def test_each_tag_answers_for_one_picture():
     told = f"{FOX} and\n\n![a red fox in the snow]({STORED})\n\n![a red fox in the snow]({DATA})"
-    assert without(told) == f"{FOX} and\n\n\n\n{FOX}"
+    assert without(told) == f"{FOX} and\n\n{FOX}"
 
 
 def test_a_picture_that_the_client_keeps_under_its_own_address_is_known_by_its_tag():
@@ -241,7 +241,7 @@ def test_the_assistants_pictures_go_and_the_users_stay():
     sent = prepared(messages)["messages"]
     assert sent[:2] == messages[:2]
     assert sent[2] == {"role": "assistant", "content": FOX, "reasoning_content": "", "name": "a"}
-    assert sent[3]["content"] == [{"type": "text", "text": f'{FOX}\n\n<!--img-prompt="mine"-->'}]
+    assert sent[3]["content"] == [{"type": "text", "text": f'{FOX}<!--img-prompt="mine"-->'}]
     assert sent[4:] == messages[4:]
 
 
@@ -256,7 +256,7 @@ def test_a_conversation_that_is_sent_as_one_text_carries_no_picture_bytes(role: 
         " ![a grey sea](data:image/jpeg;base64,AAAA) end"
     )
     kept = (
-        f"User: a story\nAssistant: Once {FOX}\n\n\nUser: more\n"
+        f"User: a story\nAssistant: Once {FOX}\nUser: more\n"
         f'Assistant: <!--img-prompt="a barn"--> then {SEA} and {SEA} end'
     )
     requests = ChatRequests(PATTERNS, memory, Wishes(), None)

@@ -37,7 +37,9 @@ _STORED = re.compile(r"/limner/images/([0-9a-f]{64}\.(?:png|jpg|webp|gif|avif))(
 _MOVED = re.compile(r"(?:https?://[^/?#]++|(?!//))(?:/[^/?#]++)*?/api/v1/files/[^/?#]++/content\Z")
 _HAS_IMAGE = re.compile(r"!\[|<img[ \t\n\f\r/]", re.IGNORECASE)
 # Not a CR that the text itself ended with.
-_BEFORE = re.compile(r"(?:\r\n\r\n|\n\n|\r?\n)?\Z")
+_BEFORE = re.compile(r"(?:\r\n\r\n|\n\n)\Z")
+_BEFORE_THE_END = re.compile(r"(?:\r\n\r\n|\n\n|\r?\n)\Z")
+_MOST_BREAKS = 4
 _PROGRESS_LINE = re.compile(r"^\[limner\] .*(?:\n|\Z)", re.MULTILINE)
 
 PROGRESS_MARK = "[limner] "
@@ -167,22 +169,26 @@ def _without_pictures(text: str, patterns: PromptPatterns, memory: TagMemory, sa
 
 
 def _cut(text: str, cuts: list[tuple[int, int, str]]) -> str:
-    """`text` with each span replaced. What ends the text goes with the line breaks that we put before it."""
-    end = len(text)
-    for index in range(len(cuts) - 1, -1, -1):
-        start, stop, tag = cuts[index]
-        if tag or text[stop:end].strip():
-            break
-        before = _BEFORE.search(text, 0, start)
-        start = before.start() if before else start
-        cuts[index] = (start, end, "")
-        end = start
+    """`text` with each span replaced. What no tag takes the place of goes with what we put before it.
+
+    At the end of the text that is also what a client makes of the line breaks, and blanks behind it.
+    """
     kept: list[str] = []
-    done = 0
-    for start, stop, tag in cuts:
-        kept += (text[done:start], tag)
-        done = stop
-    return "".join((*kept, text[done:]))
+    end = len(text)
+    is_end = True
+    for start, stop, tag in reversed(cuts):
+        behind = text[stop:end]
+        is_end = is_end and not tag and not behind.strip()
+        kept += ("" if is_end else behind, tag)
+        end = start if tag else _before(text, start, _BEFORE_THE_END if is_end else _BEFORE)
+    kept.append(text[:end])
+    return "".join(reversed(kept))
+
+
+def _before(text: str, start: int, breaks: re.Pattern[str]) -> int:
+    """Where the line breaks begin that we put before a picture at `start`."""
+    found = breaks.search(text, max(0, start - _MOST_BREAKS), start)
+    return found.start() if found else start
 
 
 def _span(text: str, image: ImageMatch) -> tuple[int, int]:
