@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from limner.adapters.proxy.code import open_fence
 from limner.adapters.proxy.history import TagMemory, without_pictures, without_progress
-from limner.adapters.proxy.pictures import IMAGES_PATH, Picture, at_the_end, in_the_text
+from limner.adapters.proxy.pictures import IMAGES_PATH, Picture, at_the_end, in_the_text, missing_ends
 from limner.adapters.proxy.requests import ChatRequests
 from limner.adapters.proxy.wishes import PROFILES, ProfileName, Wishes
 from limner.text import PRESETS, DeferredImage, compile_patterns, extract_image_prompts, find_images
@@ -48,12 +48,10 @@ TEXTS = st.lists(st.one_of(st.sampled_from(PARTS), st.text(max_size=8))).map("".
 @example(text=f"{FOX}\r")
 def test_what_was_added_below_a_reply_is_taken_off_it_exactly(profile: ProfileName, text: str):
     pictures = pictures_of(text)
-    shown = text + at_the_end(text, pictures, profile, "https://chat.example")
-    if pictures:
-        closed_fence = shown[len(text) :].partition("\n\n")[0]
-        assert without(shown) == text + closed_fence
-    else:
-        assert shown == text + (f"\n{open_fence(text)}" if open_fence(text) else "")
+    ended = text + missing_ends(text, PATTERNS)
+    shown = ended + at_the_end(pictures, profile, "https://chat.example")
+    assert without(shown) == ended
+    assert ended == text + (f"\n{open_fence(text)}" if open_fence(text) else "")
 
 
 @pytest.mark.parametrize("profile", PROFILES)
@@ -77,7 +75,7 @@ def test_what_was_placed_in_a_reply_is_taken_out_of_it_exactly_whoever_sends_it(
 @pytest.mark.parametrize("profile", PROFILES)
 @given(text=TEXTS)
 def test_a_conversation_as_one_text_loses_every_picture_and_nothing_else(profile: ProfileName, text: str):
-    added = at_the_end(text, pictures_of(text), profile, "https://chat.example")
+    added = missing_ends(text, PATTERNS) + at_the_end(pictures_of(text), profile, "https://chat.example")
     around = "A: what then?\nB: {}\n\nA: and ![mine](data:image/png;base64,AA==) or ![b](http://b.example/b)?"
     sent = without_pictures(around.format(text + added), PATTERNS, TagMemory(), said_by_model=False)
     pictures = [image.src for image in find_images(sent, PATTERNS)]

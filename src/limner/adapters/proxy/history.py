@@ -9,7 +9,8 @@ picture with the description of a prompt. In what the model said every `data:` p
 write none; but not in code, which may well be about such pictures. Pictures of other servers are never ours.
 
 A text that only had pictures added comes back exactly as the model wrote it, so that a server which keeps
-what it has read before need not read it anew.
+what it has read before need not read it anew. What was closed before them, a tag or a code block in which
+the text broke off, is open again, as long as this process remembers that it closed it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ import hashlib
 import re
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 from limner.adapters.proxy.code import Code
 from limner.adapters.proxy.hidden import hidden_pictures
@@ -40,7 +43,12 @@ _HAS_IMAGE = re.compile(r"!\[|<img[ \t\n\f\r/]", re.IGNORECASE)
 _BEFORE = re.compile(r"(?:\r\n\r\n|\n\n)\Z")
 _BEFORE_THE_END = re.compile(r"(?:\r\n\r\n|\n\n|\r?\n)\Z")
 _MOST_BREAKS = 4
+# By how much of a text the place before a picture is known again, and how far back that is looked for.
+_LAST_LETTERS = 30
+_LAST_WORDS = 200
 _PROGRESS_LINE = re.compile(r"^\[limner\] .*(?:\n|\Z)", re.MULTILINE)
+
+_Value = TypeVar("_Value")
 
 PROGRESS_MARK = "[limner] "
 """How each line of progress begins that was sent as reasoning, so that it is known again."""
@@ -53,6 +61,7 @@ class TagMemory:
         self._keep = keep
         self._tags: OrderedDict[str, tuple[str, str]] = OrderedDict()
         self._described: OrderedDict[str, tuple[str, str]] = OrderedDict()
+        self._ends: OrderedDict[str, str] = OrderedDict()
 
     def note(self, address: str, prompt: str, tag: str) -> None:
         """Remember what stands in a text for a picture, as long as it is short enough to be kept."""
@@ -70,11 +79,27 @@ class TagMemory:
         words = _words(description)
         return self._described.get(_digest(words)) if words else None
 
-    def _put(self, tags: OrderedDict[str, tuple[str, str]], key: str, value: tuple[str, str]) -> None:
-        tags[key] = value
-        tags.move_to_end(key)
-        while len(tags) > self._keep:
-            tags.popitem(last=False)
+    def note_ends(self, prompt: str, text: str, ends: str) -> None:
+        """Remember that we put `ends` behind `text`, before the first picture, to close what was open.
+
+        Or that nothing was put there: then what looks the same was written by the model.
+        """
+        place = _place(prompt, text[-_LAST_WORDS:] + ends)
+        if ends:
+            self._put(self._ends, place, ends)
+        else:
+            self._ends.pop(place, None)
+
+    def ends(self, description: str, before: str) -> str:
+        """What we put at the end of the text before the picture with this description; mostly nothing."""
+        ends = self._ends.get(_place(description, before), "") if self._ends else ""
+        return ends if before.endswith(ends) else ""
+
+    def _put(self, kept: OrderedDict[str, _Value], key: str, value: _Value) -> None:
+        kept[key] = value
+        kept.move_to_end(key)
+        while len(kept) > self._keep:
+            kept.popitem(last=False)
 
 
 def without_pictures(
@@ -152,9 +177,9 @@ def _without_pictures(text: str, patterns: PromptPatterns, memory: TagMemory, sa
     judge = _Judge(text, prompts, memory, said_by_model)
     seen = images_between(text, prompts)
     hidden = {image.start: image for image in hidden_pictures(text, seen)}
-    cuts: list[tuple[int, int, str]] = []
+    cuts: list[_Cut] = []
     for image in sorted((*seen, *hidden.values()), key=lambda image: image.start):
-        if (cuts and image.start < cuts[-1][1]) or not judge.is_ours(image):
+        if (cuts and image.start < cuts[-1].end) or not judge.is_ours(image):
             continue
         known = memory.of(image.src)
         words = _words(image.alt if known is None else known[0])
@@ -164,35 +189,40 @@ def _without_pictures(text: str, patterns: PromptPatterns, memory: TagMemory, sa
         elif image.start not in hidden:  # a tag inside of another would break that one
             known = known or memory.described(image.alt)
             tag = _tag_for(image.alt, patterns.patterns) if known is None else known[1]
-        cuts.append((*_span(text, image), tag))
-    return _cut(text, cuts)
+        end = image.end + (len(GUARD) if text.startswith(GUARD, image.end) else 0)
+        cuts.append(_Cut(image, end, tag))
+    return _without(text, cuts, memory)
 
 
-def _cut(text: str, cuts: list[tuple[int, int, str]]) -> str:
-    """`text` with each span replaced. What no tag takes the place of goes with what we put before it.
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """A picture that goes, up to `end`, and the tag in its place."""
+
+    image: ImageMatch
+    end: int
+    tag: str
+
+
+def _without(text: str, cuts: Sequence[_Cut], memory: TagMemory) -> str:
+    """`text` without the pictures. What no tag takes the place of goes with what we put before it.
 
     At the end of the text that is also what a client makes of the line breaks, and blanks behind it.
     """
     kept: list[str] = []
     end = len(text)
     is_end = True
-    for start, stop, tag in reversed(cuts):
-        behind = text[stop:end]
-        is_end = is_end and not tag and not behind.strip()
-        kept += ("" if is_end else behind, tag)
-        end = start if tag else _before(text, start, _BEFORE_THE_END if is_end else _BEFORE)
+    for cut in reversed(cuts):
+        behind = text[cut.end : end]
+        is_end = is_end and not cut.tag and not behind.strip()
+        kept += ("" if is_end else behind, cut.tag)
+        end = cut.image.start
+        if not cut.tag:
+            breaks = _BEFORE_THE_END if is_end else _BEFORE
+            found = breaks.search(text, max(0, end - _MOST_BREAKS), end)
+            end = found.start() if found else end
+            end -= len(memory.ends(cut.image.alt, text[max(0, end - _LAST_WORDS) : end]))
     kept.append(text[:end])
     return "".join(reversed(kept))
-
-
-def _before(text: str, start: int, breaks: re.Pattern[str]) -> int:
-    """Where the line breaks begin that we put before a picture at `start`."""
-    found = breaks.search(text, max(0, start - _MOST_BREAKS), start)
-    return found.start() if found else start
-
-
-def _span(text: str, image: ImageMatch) -> tuple[int, int]:
-    return image.start, image.end + (len(GUARD) if text.startswith(GUARD, image.end) else 0)
 
 
 def _tag_for(description: str, patterns: Iterable[str | TagPattern]) -> str:
@@ -208,6 +238,11 @@ def _tag_for(description: str, patterns: Iterable[str | TagPattern]) -> str:
 def _words(prompt: str) -> str:
     """A prompt as a description keeps it, whichever way that was written: letters and digits."""
     return "".join(char for char in describe(prompt) if char.isalnum()).casefold()
+
+
+def _place(description: str, before: str) -> str:
+    """Where a picture stands, however the client has rewritten the white space before it."""
+    return _digest(f"{_words(description)}\0{''.join(before.split())[-_LAST_LETTERS:]}")
 
 
 def _key(address: str) -> str:
