@@ -2,8 +2,8 @@
 
 The text of the first choice is followed on the way. When it is complete and asks for pictures, what is left
 of the stream (the chunk that says why it ended, the usage, `[DONE]`) is held back until they are made, since
-clients stop listening at the end. Comments hold the connection meanwhile. A reply without prompts is held up
-by nothing, and one that ends in an error gets no pictures.
+clients stop listening at the end. `waiting` holds the connection meanwhile. A reply without prompts is held
+up by nothing, and one that ends in an error gets no pictures.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from anyio.streams.memory import MemoryObjectSendStream
 from limner.adapters.http_answer import Answer
 from limner.adapters.proxy.events import DONE, EventCutter, data_of, event_of, parsed
 from limner.adapters.proxy.illustration import Illustration
-from limner.adapters.proxy.progress import ProgressLines
 from limner.adapters.proxy.setting import ReplySetting
+from limner.adapters.proxy.waiting import Waiting
 from limner.adapters.proxy.wire import Client, error_body
 from limner.errors import BackendError
 
@@ -157,25 +157,19 @@ class StreamedReply:
                 await outlet.send(chunk)
 
     async def _show_pictures(self) -> None:
-        lines = ProgressLines()
+        waiting = Waiting(self._setting, self._show, self._comment, self._illustration.prompt_ids)
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._hold_the_line, lines)
-
-            async def tell(event: Any) -> None:
-                for line in lines.take(event):
-                    if self._setting.wants_progress:
-                        await self._add(event_of(self._chunk_with({"reasoning_content": line})))
-
-            pictures = await self._illustration.pictures(tell)
+            tasks.start_soon(waiting.run)
+            pictures = await self._illustration.pictures(waiting.tell)
             tasks.cancel_scope.cancel()
         if pictures:
-            content = self._setting.below(self._illustration.text, pictures)
-            await self._add(event_of(self._chunk_with({"content": content})))
+            await self._show({"content": self._setting.below(self._illustration.text, pictures)})
 
-    async def _hold_the_line(self, lines: ProgressLines) -> None:
-        while True:
-            await self._setting.pause()
-            await self._add(f": limner {lines.summary}\n\n".encode())
+    async def _show(self, delta: Mapping[str, str]) -> None:
+        await self._add(event_of(self._chunk_with(delta)))
+
+    async def _comment(self, text: str) -> None:
+        await self._add(f": {text}\n\n".encode())
 
     async def _send(self, data: bytes) -> None:
         """Pass on what the server sent."""
