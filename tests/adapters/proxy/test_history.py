@@ -10,7 +10,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from limner.adapters.proxy.code import open_fence
-from limner.adapters.proxy.history import TagMemory, without_pictures, without_progress
+from limner.adapters.proxy.history import (
+    TagMemory,
+    without_pictures,
+    without_progress,
+    without_thoughts_of_ours,
+)
 from limner.adapters.proxy.pictures import IMAGES_PATH, Picture, at_the_end, in_the_text, missing_ends
 from limner.adapters.proxy.requests import ChatRequests
 from limner.adapters.proxy.wishes import PROFILES, ProfileName, Wishes
@@ -217,6 +222,32 @@ def test_progress_is_taken_out_of_what_the_model_thought():
     assert (
         without_progress("I think.\n[limner] painting: a fox\nSo.\n[limner] 1/1 painted") == "I think.\nSo.\n"
     )
+
+
+@pytest.mark.parametrize("between", ["", "\n\n"])
+def test_progress_is_known_behind_a_thought_that_ends_no_line(between: str):
+    told = f"I think.{between}[limner] painting: a fox\n[limner] 1/1 painted: a fox\n"
+    assert without_progress(told) == "I think."
+
+
+@pytest.mark.parametrize(
+    ("told", "kept"),
+    [
+        ("<think>[limner] painting: a fox\n[limner] 1/1 painted: a fox</think>\nOnce.", "Once."),
+        ("<think>So.\n[limner] 1/1 painted: a fox</think>\nOnce.", "<think>So.\n</think>\nOnce."),
+        ("<thinking>[limner] painting: a fox\n</thinking>Once.", "Once."),
+        ("<think>So.</think>\nI say [limner] to it.", "<think>So.</think>\nI say [limner] to it."),
+        ("<think>[limner] painting", "<think>[limner] painting"),
+    ],
+)
+def test_progress_that_is_sent_as_a_thought_in_the_text_is_taken_out(told: str, kept: str):
+    messages = [{"role": "assistant", "content": told}, {"role": "user", "content": told}]
+    assert [message["content"] for message in prepared(messages)["messages"]] == [kept, told]
+
+
+def test_looking_for_thoughts_takes_time_in_proportion_to_the_text():
+    told = "<think>" * 200_000 + "[limner] "
+    assert without_thoughts_of_ours(told) == told
 
 
 def prepared(messages: list[Any], **request: Any) -> Any:

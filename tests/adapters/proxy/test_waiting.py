@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from limner.adapters.proxy.events import event_of
+from limner.adapters.proxy.events import data_of, event_of, parsed
 from limner.adapters.proxy.history import TagMemory
 from limner.adapters.proxy.illustration import LONGEST_REPLY, LOOK_MS, Illustrator
 from limner.adapters.proxy.setting import ReplySetting
@@ -140,6 +140,22 @@ async def test_behind_a_line_of_progress_come_two_chunks_without_text_that_have_
             last, pictures, *_ = reader.sent[8:]
             assert last == thought('2/2 painted: a "grey" sea')
             assert b"![a red fox" in pictures
+
+
+@pytest.mark.parametrize(("thought_last", "between"), [("I think.", "\n\n"), ("I think.\n", "")])
+async def test_progress_does_not_run_into_what_the_model_thought(thought_last: str, between: str):
+    reader = Reader()
+    async with (
+        Studio() as studio,
+        Illustrator(studio.limner, studio.store, PATTERNS, never).begin() as illustration,
+    ):
+        thinks = piece(reasoning_content=thought_last)
+        answer = Reply(thinks, piece(FOX), piece(finish="stop"), DONE)
+        await reply_to(studio, reader, answer, illustration, REASONING).run()
+    lines = [parsed(data_of(event)) for event in reader.sent if b"[limner]" in event]
+    told = [line["choices"][0]["delta"]["reasoning_content"] for line in lines if line is not None]
+    assert told[0].startswith(f"{between}[limner] ")
+    assert all(line.startswith("[limner] ") for line in told[1:])
 
 
 async def test_where_progress_is_asked_for_chunks_without_text_hold_the_connection():

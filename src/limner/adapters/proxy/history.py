@@ -46,7 +46,10 @@ _MOST_BREAKS = 4
 # By how much of a text the place before a picture is known again, and how far back that is looked for.
 _LAST_LETTERS = 30
 _LAST_WORDS = 200
-_PROGRESS_LINE = re.compile(r"^\[limner\] .*(?:\n|\Z)", re.MULTILINE)
+# With the empty line that parts it from what the model thought.
+_PROGRESS_LINE = re.compile(r"(?:\n\n)?\[limner\] .*(?:\n|\Z)")
+# A thought that the client sends along in the text; it ends where another begins, so each is read once.
+_THOUGHT = re.compile(r"<(think|thinking)>((?:(?!</?think).)*+)</\1>\n?+", re.DOTALL)
 
 _Value = TypeVar("_Value")
 
@@ -121,6 +124,21 @@ def without_pictures(
 def without_progress(reasoning: str) -> str:
     """What a model thought, without the lines that we have told our progress in."""
     return _PROGRESS_LINE.sub("", reasoning) if PROGRESS_MARK in reasoning else reasoning
+
+
+def without_thoughts_of_ours(text: str) -> str:
+    """`text` without our progress in the thoughts that it holds, and without those that were nothing else.
+
+    SillyTavern puts what a model thought before its reply when it has the reply continued.
+    """
+    return _THOUGHT.sub(_without_ours, text) if PROGRESS_MARK in text else text
+
+
+def _without_ours(thought: re.Match[str]) -> str:
+    kept = without_progress(thought[2])
+    if kept == thought[2]:
+        return thought[0]
+    return thought[0].replace(thought[2], kept) if kept.strip() else ""
 
 
 def is_ours(address: str) -> bool:

@@ -45,6 +45,7 @@ class StreamedReply:
         self._writing = anyio.Lock()
         self._cut: BackendError | None = None
         self._last = b""
+        self._thought = ""
         self._without_text: Mapping[str, Any] = {}
 
     async def run(self) -> None:
@@ -122,6 +123,8 @@ class StreamedReply:
         delta = choice.get("delta")
         delta = delta if isinstance(delta, dict) else {}
         text = _text_of(delta.get("content"))
+        if not text:
+            self._thought = _thought_in(delta) or self._thought
         reason = choice.get("finish_reason")
         if not reason:  # some servers write "" until the end
             return text, False, None
@@ -157,7 +160,9 @@ class StreamedReply:
                 await outlet.send(chunk)
 
     async def _show_pictures(self) -> None:
-        waiting = Waiting(self._setting, self._show, self._comment, self._illustration.prompt_ids)
+        waiting = Waiting(
+            self._setting, self._show, self._comment, self._illustration.prompt_ids, self._thought
+        )
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(waiting.run)
             pictures = await self._illustration.pictures(waiting.tell)
@@ -202,6 +207,11 @@ def _first_choice(chunk: Mapping[str, Any]) -> dict[str, Any] | None:
 def _with_choice(chunk: Mapping[str, Any], choice: Mapping[str, Any]) -> Mapping[str, Any]:
     others = [other for other in chunk["choices"] if isinstance(other, dict) and other.get("index")]
     return {**chunk, "choices": [choice, *others]}
+
+
+def _thought_in(delta: Mapping[str, Any]) -> str:
+    thought = delta.get("reasoning_content") or delta.get("reasoning")
+    return thought if isinstance(thought, str) else ""
 
 
 def _text_of(content: object) -> str:

@@ -28,7 +28,8 @@ _NO_TEXT: Mapping[str, str] = {"content": ""}
 class Waiting:
     """Tells one client. `show` sends it a chunk with this delta, `comment` what is no part of the reply.
 
-    `prompt_ids` are the pictures that are waited for.
+    `prompt_ids` are the pictures that are waited for; `thought` is what the model thought last, which our
+    first line must not run into.
     """
 
     def __init__(
@@ -37,11 +38,13 @@ class Waiting:
         show: Callable[[Mapping[str, str]], Awaitable[None]],
         comment: Callable[[str], Awaitable[None]],
         prompt_ids: Iterable[str],
+        thought: str = "",
     ) -> None:
         self._setting = setting
         self._show = show
         self._comment = comment
         self._lines = ProgressLines(prompt_ids)
+        self._before = "\n\n" if thought and not thought.endswith("\n") else ""
         self._news = anyio.Event()
 
     async def tell(self, event: PromptProgress) -> None:
@@ -59,7 +62,8 @@ class Waiting:
     async def _say(self, lines: Iterable[str]) -> None:
         for line in lines:
             if self._setting.wants_progress:
-                await self._show({"reasoning_content": line})
+                before, self._before = self._before, ""
+                await self._show({"reasoning_content": f"{before}{line}"})
                 self._news.set()
 
     async def _hold_the_line(self) -> None:
