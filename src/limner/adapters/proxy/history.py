@@ -40,9 +40,9 @@ _STORED = re.compile(r"/limner/images/([0-9a-f]{64}\.(?:png|jpg|webp|gif|avif))(
 _MOVED = re.compile(r"(?:https?://[^/?#]++|(?!//))(?:/[^/?#]++)*?/api/v1/files/[^/?#]++/content\Z")
 _HAS_IMAGE = re.compile(r"!\[|<img[ \t\n\f\r/]", re.IGNORECASE)
 # Not a CR that the text itself ended with.
-_BEFORE = re.compile(r"(?:\r\n\r\n|\n\n)\Z")
-_BEFORE_THE_END = re.compile(r"(?:\r\n\r\n|\n\n|\r?\n)\Z")
-_MOST_BREAKS = 4
+_BEFORE = re.compile(r"(?:\r\n\r\n|\n\n|\r?\n)?\Z")
+_BEFORE_LENGTH = 4
+_BEFORE_IN_BETWEEN = re.compile(r"(?:\r\n\r\n|\n\n)?\Z")
 # By how much of a text the place before a picture is known again, and how far back that is looked for.
 _LAST_LETTERS = 30
 _LAST_WORDS = 200
@@ -235,8 +235,8 @@ def _without(text: str, cuts: Sequence[_Cut], memory: TagMemory) -> str:
         kept += ("" if is_end else behind, cut.tag)
         end = cut.image.start
         if not cut.tag:
-            breaks = _BEFORE_THE_END if is_end else _BEFORE
-            found = breaks.search(text, max(0, end - _MOST_BREAKS), end)
+            breaks = _BEFORE if is_end else _BEFORE_IN_BETWEEN
+            found = breaks.search(text, max(0, end - _BEFORE_LENGTH), end)
             end = found.start() if found else end
             end -= len(memory.ends(cut.image.alt, text[max(0, end - _LAST_WORDS) : end]))
     kept.append(text[:end])
