@@ -66,6 +66,11 @@ class QuotedTag:
             return Ending.PENDING, quote
         return Ending.FAILED, quote
 
+    def missing(self, rest: str) -> str:
+        """What would end the tag; `rest` is the text from where `close` said to resume."""
+        # A lone backslash takes the next character along, so that must not be the quote.
+        return f"\\{self.closer}" if rest == "\\" else self.closer[len(rest) :]
+
     def prompt(self, body: str) -> str:
         """The prompt that the body spells."""
         return body.replace('\\"', '"')
@@ -85,6 +90,13 @@ class PlainTag:
         if found >= 0:
             return Ending.CLOSED, found + len(self.closer)
         return Ending.PENDING, max(at, len(text) - len(self.closer) + 1)
+
+    def missing(self, rest: str) -> str:
+        """What would end the tag; `rest` is the text from where `close` said to resume."""
+        begun = next(
+            size for size in range(len(rest), -1, -1) if self.closer.startswith(rest[len(rest) - size :])
+        )
+        return self.closer[begun:]
 
     def prompt(self, body: str) -> str:
         """The prompt that the body spells."""

@@ -61,6 +61,7 @@ def test_what_the_model_is_taught_is_what_is_found(run, web, preset):
     system = web.received[0].json["messages"][0]["content"]
     found = extract_image_prompts(system, PRESETS[preset])
     assert [match.prompt for match in found] == ["DESCRIPTION"]
+    assert "three to six pictures" in system
 
 
 def test_the_system_prompt_can_be_replaced_and_the_request_read_from_standard_input(run, chat):

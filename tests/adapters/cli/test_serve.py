@@ -130,6 +130,14 @@ def test_it_illustrates_a_reply_and_ends_at_ctrl_c(served, web, tmp_path):
     assert f"limner: chat server: {web.url}\n" in proxy.said
 
 
+def test_a_model_is_taught_to_write_few_tags_since_it_writes_replies_and_no_stories(served, web):
+    web.answer(CHAT, Stream(reply_of("Hello.")).response)
+    proxy = served("--upstream", web.url, "--teach")
+    body = {"stream": True, "messages": [{"role": "user", "content": "x"}], "model": "m"}
+    httpx.post(f"{proxy.url}{CHAT}", json=body, timeout=PATIENCE_S)
+    assert "at most two" in web.received[0].json["messages"][0]["content"]
+
+
 def test_a_painter_that_fails_is_told_of_where_it_was_started(served, web):
     web.answer(CHAT, Stream(reply_of(FOX)).response)
     proxy = served("--upstream", web.url, "--generator", "sdapi=http://127.0.0.1:1", "--attempts", "1")

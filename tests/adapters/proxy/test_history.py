@@ -10,8 +10,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from limner.adapters.proxy.code import open_fence
-from limner.adapters.proxy.history import TagMemory, without_pictures, without_progress
-from limner.adapters.proxy.pictures import IMAGES_PATH, Picture, at_the_end, in_the_text
+from limner.adapters.proxy.history import (
+    TagMemory,
+    without_pictures,
+    without_progress,
+    without_thoughts_of_ours,
+)
+from limner.adapters.proxy.pictures import IMAGES_PATH, Picture, at_the_end, in_the_text, missing_ends
 from limner.adapters.proxy.requests import ChatRequests
 from limner.adapters.proxy.wishes import PROFILES, ProfileName, Wishes
 from limner.text import PRESETS, DeferredImage, compile_patterns, extract_image_prompts, find_images
@@ -48,12 +53,10 @@ TEXTS = st.lists(st.one_of(st.sampled_from(PARTS), st.text(max_size=8))).map("".
 @example(text=f"{FOX}\r")
 def test_what_was_added_below_a_reply_is_taken_off_it_exactly(profile: ProfileName, text: str):
     pictures = pictures_of(text)
-    shown = text + at_the_end(text, pictures, profile, "https://chat.example")
-    if pictures:
-        closed_fence = shown[len(text) :].partition("\n\n")[0]
-        assert without(shown) == text + closed_fence
-    else:
-        assert shown == text + (f"\n{open_fence(text)}" if open_fence(text) else "")
+    ended = text + missing_ends(text, PATTERNS)
+    shown = ended + at_the_end(pictures, profile, "https://chat.example")
+    assert without(shown) == ended
+    assert ended == text + (f"\n{open_fence(text)}" if open_fence(text) else "")
 
 
 @pytest.mark.parametrize("profile", PROFILES)
@@ -77,7 +80,7 @@ def test_what_was_placed_in_a_reply_is_taken_out_of_it_exactly_whoever_sends_it(
 @pytest.mark.parametrize("profile", PROFILES)
 @given(text=TEXTS)
 def test_a_conversation_as_one_text_loses_every_picture_and_nothing_else(profile: ProfileName, text: str):
-    added = at_the_end(text, pictures_of(text), profile, "https://chat.example")
+    added = missing_ends(text, PATTERNS) + at_the_end(pictures_of(text), profile, "https://chat.example")
     around = "A: what then?\nB: {}\n\nA: and ![mine](data:image/png;base64,AA==) or ![b](http://b.example/b)?"
     sent = without_pictures(around.format(text + added), PATTERNS, TagMemory(), said_by_model=False)
     pictures = [image.src for image in find_images(sent, PATTERNS)]
@@ -102,7 +105,7 @@ def test_a_tag_is_put_back_as_the_model_wrote_it_as_long_as_it_is_remembered():
 
 def test_each_tag_answers_for_one_picture():
     told = f"{FOX} and\n\n![a red fox in the snow]({STORED})\n\n![a red fox in the snow]({DATA})"
-    assert without(told) == f"{FOX} and\n\n\n\n{FOX}"
+    assert without(told) == f"{FOX} and\n\n{FOX}"
 
 
 def test_a_picture_that_the_client_keeps_under_its_own_address_is_known_by_its_tag():
@@ -221,6 +224,32 @@ def test_progress_is_taken_out_of_what_the_model_thought():
     )
 
 
+@pytest.mark.parametrize("between", ["", "\n\n"])
+def test_progress_is_known_behind_a_thought_that_ends_no_line(between: str):
+    told = f"I think.{between}[limner] painting: a fox\n[limner] 1/1 painted: a fox\n"
+    assert without_progress(told) == "I think."
+
+
+@pytest.mark.parametrize(
+    ("told", "kept"),
+    [
+        ("<think>[limner] painting: a fox\n[limner] 1/1 painted: a fox</think>\nOnce.", "Once."),
+        ("<think>So.\n[limner] 1/1 painted: a fox</think>\nOnce.", "<think>So.\n</think>\nOnce."),
+        ("<thinking>[limner] painting: a fox\n</thinking>Once.", "Once."),
+        ("<think>So.</think>\nI say [limner] to it.", "<think>So.</think>\nI say [limner] to it."),
+        ("<think>[limner] painting", "<think>[limner] painting"),
+    ],
+)
+def test_progress_that_is_sent_as_a_thought_in_the_text_is_taken_out(told: str, kept: str):
+    messages = [{"role": "assistant", "content": told}, {"role": "user", "content": told}]
+    assert [message["content"] for message in prepared(messages)["messages"]] == [kept, told]
+
+
+def test_looking_for_thoughts_takes_time_in_proportion_to_the_text():
+    told = "<think>" * 200_000 + "[limner] "
+    assert without_thoughts_of_ours(told) == told
+
+
 def prepared(messages: list[Any], **request: Any) -> Any:
     requests = ChatRequests(PATTERNS, TagMemory(), Wishes(), None)
     return json.loads(requests.prepare(json.dumps({"messages": messages, **request}).encode(), None).body)
@@ -241,7 +270,7 @@ def test_the_assistants_pictures_go_and_the_users_stay():
     sent = prepared(messages)["messages"]
     assert sent[:2] == messages[:2]
     assert sent[2] == {"role": "assistant", "content": FOX, "reasoning_content": "", "name": "a"}
-    assert sent[3]["content"] == [{"type": "text", "text": f'{FOX}\n\n<!--img-prompt="mine"-->'}]
+    assert sent[3]["content"] == [{"type": "text", "text": f'{FOX}<!--img-prompt="mine"-->'}]
     assert sent[4:] == messages[4:]
 
 
@@ -256,7 +285,7 @@ def test_a_conversation_that_is_sent_as_one_text_carries_no_picture_bytes(role: 
         " ![a grey sea](data:image/jpeg;base64,AAAA) end"
     )
     kept = (
-        f"User: a story\nAssistant: Once {FOX}\n\n\nUser: more\n"
+        f"User: a story\nAssistant: Once {FOX}\nUser: more\n"
         f'Assistant: <!--img-prompt="a barn"--> then {SEA} and {SEA} end'
     )
     requests = ChatRequests(PATTERNS, memory, Wishes(), None)

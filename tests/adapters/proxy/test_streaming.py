@@ -165,6 +165,25 @@ def test_progress_comes_as_reasoning_where_the_client_asks_for_it(web, tmp_path)
             assert not chunk.choices or not hasattr(chunk.choices[0].delta, "reasoning_content")
 
 
+def test_chunks_without_text_that_have_progress_shown_do_the_official_client_no_harm(web, tmp_path):
+    web.answer(CHAT, Stream(reply_of(f"Once {FOX}")).response)
+    painter = Painter(hold=True)
+    with (
+        proxy_before(web.url, tmp_path, painter=painter, keep_alive_ms=1) as house,
+        client_of(house).chat.completions.stream(
+            model="scripted", messages=ASKED, extra_body={"limner": {"progress": "reasoning"}}
+        ) as stream,
+    ):
+        empty = 0
+        for event in stream:
+            if event.type == "chunk" and event.chunk.choices:
+                empty += event.chunk.choices[0].delta.content == ""
+            if empty > 2:  # the first one begins the reply
+                painter.released.set()
+        message = stream.get_final_completion().choices[0].message
+    assert (message.content or "").startswith(f"Once {FOX}\n\n![a red fox in the snow](data:")
+
+
 def test_a_picture_that_fails_is_a_calm_line_and_the_reply_is_whole(web, tmp_path):
     events = reply_of(f"Once {FOX}.")
     painter = Painter(error=Moderated("the picture was refused"))

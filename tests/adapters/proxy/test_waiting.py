@@ -8,15 +8,17 @@ from typing import Any
 import anyio
 import pytest
 
+from limner.adapters.proxy.events import data_of, event_of, parsed
 from limner.adapters.proxy.history import TagMemory
 from limner.adapters.proxy.illustration import LONGEST_REPLY, LOOK_MS, Illustrator
 from limner.adapters.proxy.setting import ReplySetting
 from limner.adapters.proxy.streamed import StreamedReply
+from limner.adapters.proxy.waiting import HELD_BACK_MS, REDRAW_MS
 from limner.adapters.proxy.wire import Client
 from limner.adapters.proxy.wishes import Wishes
 from limner.errors import Unavailable
 from limner.text import compile_patterns
-from tests.adapters.proxy.house import DONE, FOX, SEA, piece
+from tests.adapters.proxy.house import DONE, FOX, HEAD, SEA, piece
 from tests.studio import ScriptedStore, Studio
 from tests.support import settle
 
@@ -92,6 +94,123 @@ async def test_a_comment_every_few_seconds_holds_the_connection_until_the_pictur
             assert b"![a red fox" in pictures
             assert (finish, done, end) == (piece(finish="stop"), DONE, b"")
             assert reader.ended
+
+
+def thought(line: str) -> bytes:
+    """A line of progress as it is sent."""
+    return event_of({**HEAD, "choices": [_choice({"reasoning_content": f"[limner] {line}\n"})]})
+
+
+def _choice(delta: dict[str, str]) -> dict[str, Any]:
+    return {"index": 0, "delta": delta, "finish_reason": None}
+
+
+NOTHING = event_of({**HEAD, "choices": [_choice({"content": ""})]})
+REASONING = Wishes(progress="reasoning")
+
+
+async def test_behind_a_line_of_progress_come_two_chunks_without_text_that_have_it_shown():
+    reader = Reader()
+    async with Studio(hold=True) as studio, anyio.create_task_group() as tasks:
+        illustrator = Illustrator(studio.limner, studio.store, PATTERNS, never)
+        async with illustrator.begin() as illustration:
+            answer = Reply(piece(f"{FOX} {SEA}"), piece(finish="stop"), DONE)
+            tasks.start_soon(reply_to(studio, reader, answer, illustration, REASONING).run)
+            await settle()
+            told = [thought("painting: a red fox in the snow"), thought('painting: a "grey" sea')]
+            assert reader.sent[1:] == told
+            await studio.tick(REDRAW_MS - 1)
+            assert reader.sent[3:] == []
+            await studio.tick(1)
+            assert reader.sent[3:] == [NOTHING]
+            studio.painter.release("a red fox in the snow")
+            await studio.tick(0)
+            assert reader.sent[4:] == [thought("1/2 painted: a red fox in the snow")]
+            for shown in (
+                1,
+                2,
+                3,
+            ):  # the line came between the two chunks, so it has two of its own behind it
+                await studio.tick(REDRAW_MS)
+                assert reader.sent[5:] == [NOTHING] * shown
+            await studio.tick(REDRAW_MS)
+            assert reader.sent[5:] == [NOTHING] * 3
+            studio.painter.release_all()
+            await settle()
+            last, pictures, *_ = reader.sent[8:]
+            assert last == thought('2/2 painted: a "grey" sea')
+            assert b"![a red fox" in pictures
+
+
+@pytest.mark.parametrize(("thought_last", "between"), [("I think.", "\n\n"), ("I think.\n", "")])
+async def test_progress_does_not_run_into_what_the_model_thought(thought_last: str, between: str):
+    reader = Reader()
+    async with (
+        Studio() as studio,
+        Illustrator(studio.limner, studio.store, PATTERNS, never).begin() as illustration,
+    ):
+        thinks = piece(reasoning_content=thought_last)
+        answer = Reply(thinks, piece(FOX), piece(finish="stop"), DONE)
+        await reply_to(studio, reader, answer, illustration, REASONING).run()
+    lines = [parsed(data_of(event)) for event in reader.sent if b"[limner]" in event]
+    told = [line["choices"][0]["delta"]["reasoning_content"] for line in lines if line is not None]
+    assert told[0].startswith(f"{between}[limner] ")
+    assert all(line.startswith("[limner] ") for line in told[1:])
+
+
+async def test_where_progress_is_asked_for_chunks_without_text_hold_the_connection():
+    reader = Reader()
+    async with Studio(hold=True) as studio, anyio.create_task_group() as tasks:
+        illustrator = Illustrator(studio.limner, studio.store, PATTERNS, never)
+        async with illustrator.begin() as illustration:
+            answer = Reply(piece(FOX), piece(finish="stop"), DONE)
+            tasks.start_soon(reply_to(studio, reader, answer, illustration, REASONING).run)
+            for _ in range(2):
+                await studio.tick(REDRAW_MS)
+            del reader.sent[:]
+            await studio.tick(4_999 - 2 * REDRAW_MS)
+            assert reader.sent == []
+            await studio.tick(1)
+            assert reader.sent == [NOTHING]
+            studio.painter.release_all()
+
+
+async def test_a_picture_that_was_ready_before_the_text_counts_with_those_that_are_still_to_come():
+    reader = Reader()
+    async with Studio(hold=True) as studio, anyio.create_task_group() as tasks:
+        illustrator = Illustrator(studio.limner, studio.store, PATTERNS, never)
+        async with illustrator.begin() as illustration:
+            await illustration.feed(FOX)
+            await settle()
+            studio.painter.release("a red fox in the snow")
+            await settle()
+            answer = Reply(piece(SEA), piece(finish="stop"), DONE)
+            tasks.start_soon(reply_to(studio, reader, answer, illustration, REASONING).run)
+            await settle()
+            told = [thought("1/2 painted: a red fox in the snow"), thought('painting: a "grey" sea')]
+            assert reader.sent[1:] == told
+            studio.painter.release_all()
+
+
+async def test_a_picture_that_is_held_back_is_told_of_once():
+    reader = Reader()
+    async with (
+        Studio(hold=True, min_interval_ms=20_000) as studio,
+        Illustrator(studio.limner, studio.store, PATTERNS, never).begin() as illustration,
+        anyio.create_task_group() as tasks,
+    ):
+        answer = Reply(piece(f"{FOX} {SEA}"), piece(finish="stop"), DONE)
+        tasks.start_soon(reply_to(studio, reader, answer, illustration, REASONING).run)
+        await studio.tick(HELD_BACK_MS - 1)
+        waits = thought('waiting: a "grey" sea')
+        assert waits not in reader.sent
+        await studio.tick(1)
+        assert reader.sent[-1] == waits
+        for _ in range(20):
+            await studio.tick(HELD_BACK_MS)
+        assert reader.sent.count(waits) == 1
+        assert thought('painting: a "grey" sea') in reader.sent
+        studio.painter.release_all()
 
 
 async def test_a_connection_that_breaks_while_pictures_are_made_is_told_behind_them():

@@ -198,7 +198,7 @@ async def _illustrate(settings: Settings, outputs: Outputs, text: str, display: 
             settings.model or "",
             text,
             api_key=openai_key_from_environment(),
-            system=system_prompt(settings.patterns) if settings.system is None else settings.system,
+            system=system_prompt(settings.patterns, "story") if settings.system is None else settings.system,
         )
         async with tokens:
             return await illustrate_stream(limner, tokens, display, at_once, settings.patterns)

@@ -202,7 +202,7 @@ def _app(settings: Settings) -> Starlette:
     proxy = ProxySettings(
         patterns=compiled,
         defaults=Wishes(settings.profile, settings.progress, settings.teach),
-        instruction=system_prompt(patterns) if can_teach else None,
+        instruction=system_prompt(patterns, "reply") if can_teach else None,
         public_url=settings.public_url,
         about=_about(settings),
     )

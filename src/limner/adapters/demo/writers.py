@@ -74,7 +74,11 @@ class UpstreamWriter:
         """What the model says to the conversation, without the pictures that stand in it."""
         messages = [{"role": turn.role, "content": turn.text} for turn in remembered(turns)]
         async with stream_chat(
-            self._url, self._model, messages, api_key=self._api_key, system=system_prompt(DEFAULT_PATTERNS)
+            self._url,
+            self._model,
+            messages,
+            api_key=self._api_key,
+            system=system_prompt(DEFAULT_PATTERNS, "story"),
         ) as pieces:
             yield pieces
 

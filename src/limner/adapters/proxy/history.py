@@ -9,7 +9,8 @@ picture with the description of a prompt. In what the model said every `data:` p
 write none; but not in code, which may well be about such pictures. Pictures of other servers are never ours.
 
 A text that only had pictures added comes back exactly as the model wrote it, so that a server which keeps
-what it has read before need not read it anew.
+what it has read before need not read it anew. What was closed before them, a tag or a code block in which
+the text broke off, is open again, as long as this process remembers that it closed it.
 """
 
 from __future__ import annotations
@@ -18,9 +19,12 @@ import hashlib
 import re
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 from limner.adapters.proxy.code import Code
+from limner.adapters.proxy.hidden import hidden_pictures
 from limner.errors import PatternTooSlow
 from limner.text import ImageMatch, PromptMatch, PromptPatterns, TagPattern, describe, extract_image_prompts
 from limner.text.images import images_between
@@ -37,7 +41,17 @@ _MOVED = re.compile(r"(?:https?://[^/?#]++|(?!//))(?:/[^/?#]++)*?/api/v1/files/[
 _HAS_IMAGE = re.compile(r"!\[|<img[ \t\n\f\r/]", re.IGNORECASE)
 # Not a CR that the text itself ended with.
 _BEFORE = re.compile(r"(?:\r\n\r\n|\n\n|\r?\n)?\Z")
-_PROGRESS_LINE = re.compile(r"^\[limner\] .*(?:\n|\Z)", re.MULTILINE)
+_BEFORE_LENGTH = 4
+_BEFORE_IN_BETWEEN = re.compile(r"(?:\r\n\r\n|\n\n)?\Z")
+# By how much of a text the place before a picture is known again, and how far back that is looked for.
+_LAST_LETTERS = 30
+_LAST_WORDS = 200
+# With the empty line that parts it from what the model thought.
+_PROGRESS_LINE = re.compile(r"(?:\n\n)?\[limner\] .*(?:\n|\Z)")
+# A thought that the client sends along in the text; it ends where another begins, so each is read once.
+_THOUGHT = re.compile(r"<(think|thinking)>((?:(?!</?think).)*+)</\1>\n?+", re.DOTALL)
+
+_Value = TypeVar("_Value")
 
 PROGRESS_MARK = "[limner] "
 """How each line of progress begins that was sent as reasoning, so that it is known again."""
@@ -50,6 +64,7 @@ class TagMemory:
         self._keep = keep
         self._tags: OrderedDict[str, tuple[str, str]] = OrderedDict()
         self._described: OrderedDict[str, tuple[str, str]] = OrderedDict()
+        self._ends: OrderedDict[str, str] = OrderedDict()
 
     def note(self, address: str, prompt: str, tag: str) -> None:
         """Remember what stands in a text for a picture, as long as it is short enough to be kept."""
@@ -67,11 +82,27 @@ class TagMemory:
         words = _words(description)
         return self._described.get(_digest(words)) if words else None
 
-    def _put(self, tags: OrderedDict[str, tuple[str, str]], key: str, value: tuple[str, str]) -> None:
-        tags[key] = value
-        tags.move_to_end(key)
-        while len(tags) > self._keep:
-            tags.popitem(last=False)
+    def note_ends(self, prompt: str, text: str, ends: str) -> None:
+        """Remember that we put `ends` behind `text`, before the first picture, to close what was open.
+
+        Or that nothing was put there: then what looks the same was written by the model.
+        """
+        place = _place(prompt, text[-_LAST_WORDS:] + ends)
+        if ends:
+            self._put(self._ends, place, ends)
+        else:
+            self._ends.pop(place, None)
+
+    def ends(self, description: str, before: str) -> str:
+        """What we put at the end of the text before the picture with this description; mostly nothing."""
+        ends = self._ends.get(_place(description, before), "") if self._ends else ""
+        return ends if before.endswith(ends) else ""
+
+    def _put(self, kept: OrderedDict[str, _Value], key: str, value: _Value) -> None:
+        kept[key] = value
+        kept.move_to_end(key)
+        while len(kept) > self._keep:
+            kept.popitem(last=False)
 
 
 def without_pictures(
@@ -93,6 +124,21 @@ def without_pictures(
 def without_progress(reasoning: str) -> str:
     """What a model thought, without the lines that we have told our progress in."""
     return _PROGRESS_LINE.sub("", reasoning) if PROGRESS_MARK in reasoning else reasoning
+
+
+def without_thoughts_of_ours(text: str) -> str:
+    """`text` without our progress in the thoughts that it holds, and without those that were nothing else.
+
+    SillyTavern puts what a model thought before its reply when it has the reply continued.
+    """
+    return _THOUGHT.sub(_without_ours, text) if PROGRESS_MARK in text else text
+
+
+def _without_ours(thought: re.Match[str]) -> str:
+    kept = without_progress(thought[2])
+    if kept == thought[2]:
+        return thought[0]
+    return thought[0].replace(thought[2], kept) if kept.strip() else ""
 
 
 def is_ours(address: str) -> bool:
@@ -147,43 +193,54 @@ def _without_pictures(text: str, patterns: PromptPatterns, memory: TagMemory, sa
     text = without_spans(text, spans_behind(text, prompts, images, judge.belongs))
     prompts = extract_image_prompts(text, patterns)
     judge = _Judge(text, prompts, memory, said_by_model)
-    cuts: list[tuple[int, int, str]] = []
-    for image in images_between(text, prompts):
-        if not judge.is_ours(image):
+    seen = images_between(text, prompts)
+    hidden = {image.start: image for image in hidden_pictures(text, seen)}
+    cuts: list[_Cut] = []
+    for image in sorted((*seen, *hidden.values()), key=lambda image: image.start):
+        if (cuts and image.start < cuts[-1].end) or not judge.is_ours(image):
             continue
         known = memory.of(image.src)
         words = _words(image.alt if known is None else known[0])
+        tag = ""
         if words and judge.tags[words] > 0:
             judge.tags[words] -= 1
-            cuts.append((*_span(text, image), ""))
-            continue
-        known = known or memory.described(image.alt)
-        tag = _tag_for(image.alt, patterns.patterns) if known is None else known[1]
-        cuts.append((*_span(text, image), tag))
-    return _cut(text, cuts)
+        elif image.start not in hidden:  # a tag inside of another would break that one
+            known = known or memory.described(image.alt)
+            tag = _tag_for(image.alt, patterns.patterns) if known is None else known[1]
+        end = image.end + (len(GUARD) if text.startswith(GUARD, image.end) else 0)
+        cuts.append(_Cut(image, end, tag))
+    return _without(text, cuts, memory)
 
 
-def _cut(text: str, cuts: list[tuple[int, int, str]]) -> str:
-    """`text` with each span replaced. What ends the text goes with the line breaks that we put before it."""
-    end = len(text)
-    for index in range(len(cuts) - 1, -1, -1):
-        start, stop, tag = cuts[index]
-        if tag or text[stop:end].strip():
-            break
-        before = _BEFORE.search(text, 0, start)
-        start = before.start() if before else start
-        cuts[index] = (start, end, "")
-        end = start
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """A picture that goes, up to `end`, and the tag in its place."""
+
+    image: ImageMatch
+    end: int
+    tag: str
+
+
+def _without(text: str, cuts: Sequence[_Cut], memory: TagMemory) -> str:
+    """`text` without the pictures. What no tag takes the place of goes with what we put before it.
+
+    At the end of the text that is also what a client makes of the line breaks, and blanks behind it.
+    """
     kept: list[str] = []
-    done = 0
-    for start, stop, tag in cuts:
-        kept += (text[done:start], tag)
-        done = stop
-    return "".join((*kept, text[done:]))
-
-
-def _span(text: str, image: ImageMatch) -> tuple[int, int]:
-    return image.start, image.end + (len(GUARD) if text.startswith(GUARD, image.end) else 0)
+    end = len(text)
+    is_end = True
+    for cut in reversed(cuts):
+        behind = text[cut.end : end]
+        is_end = is_end and not cut.tag and not behind.strip()
+        kept += ("" if is_end else behind, cut.tag)
+        end = cut.image.start
+        if not cut.tag:
+            breaks = _BEFORE if is_end else _BEFORE_IN_BETWEEN
+            found = breaks.search(text, max(0, end - _BEFORE_LENGTH), end)
+            end = found.start() if found else end
+            end -= len(memory.ends(cut.image.alt, text[max(0, end - _LAST_WORDS) : end]))
+    kept.append(text[:end])
+    return "".join(reversed(kept))
 
 
 def _tag_for(description: str, patterns: Iterable[str | TagPattern]) -> str:
@@ -199,6 +256,11 @@ def _tag_for(description: str, patterns: Iterable[str | TagPattern]) -> str:
 def _words(prompt: str) -> str:
     """A prompt as a description keeps it, whichever way that was written: letters and digits."""
     return "".join(char for char in describe(prompt) if char.isalnum()).casefold()
+
+
+def _place(description: str, before: str) -> str:
+    """Where a picture stands, however the client has rewritten the white space before it."""
+    return _digest(f"{_words(description)}\0{''.join(before.split())[-_LAST_LETTERS:]}")
 
 
 def _key(address: str) -> str:

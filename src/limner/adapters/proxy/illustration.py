@@ -86,6 +86,11 @@ class Illustration:
         self._join()
         return "".join(self._blocks)
 
+    @property
+    def prompt_ids(self) -> list[str]:
+        """The pictures that are known of, in the order in which they were found."""
+        return [known.prompt_id for known in self._limner.manager.progress.prompts(self.message_id)]
+
     async def feed(self, piece: str) -> None:
         """Take in the next piece of the text."""
         # For good: with a hole in it, two halves of tags could become one.

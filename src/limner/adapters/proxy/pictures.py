@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from limner.adapters.proxy.code import open_fence
 from limner.adapters.proxy.wishes import ProfileName
 from limner.text import HTML, MARKDOWN, DeferredImage, Profile, PromptPatterns, place_images, render_image
+from limner.text.unfinished import missing_end
 from limner.workflows.progress_events import Thumbnail
 
 IMAGES_PATH = "/limner/images"
@@ -32,11 +33,16 @@ class Picture:
         return f"{public_url.rstrip('/')}{self.image.image_url}"
 
 
-def at_the_end(text: str, pictures: Sequence[Picture], profile: ProfileName, public_url: str) -> str:
-    """What has to follow `text`, which the client has already, so that the pictures stand below it."""
-    fence = open_fence(text)
-    closed = f"\n{fence}" if fence else ""
-    return closed + "".join(
+def missing_ends(text: str, patterns: PromptPatterns) -> str:
+    """What closes the tag and the code block that `text` breaks off in: inside of them nothing is shown."""
+    tag = missing_end(text, patterns)
+    fence = open_fence(text + tag)
+    return f"{tag}\n{fence}" if fence else tag
+
+
+def at_the_end(pictures: Sequence[Picture], profile: ProfileName, public_url: str) -> str:
+    """What has to follow a text, which the client has already, so that the pictures stand below it."""
+    return "".join(
         f"\n\n{render_image(_written(profile), picture.address(profile, public_url), picture.image.prompt)}"
         for picture in pictures
     )

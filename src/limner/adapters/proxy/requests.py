@@ -7,7 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from limner.adapters.proxy.history import TagMemory, is_ours, without_pictures, without_progress
+from limner.adapters.proxy.history import (
+    TagMemory,
+    is_ours,
+    without_pictures,
+    without_progress,
+    without_thoughts_of_ours,
+)
 from limner.adapters.proxy.wishes import BODY_FIELD, Wishes, wishes_of
 from limner.errors import InvalidSetting
 from limner.text import PromptPatterns
@@ -111,7 +117,7 @@ class ChatRequests:
         return changed
 
     def _without_pictures(self, text: str) -> str:
-        return without_pictures(text, self._patterns, self._memory)
+        return without_pictures(without_thoughts_of_ours(text), self._patterns, self._memory)
 
     def _without_sure_pictures(self, text: str) -> str:
         return without_pictures(text, self._patterns, self._memory, said_by_model=False)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from limner.adapters.proxy.history import TagMemory
-from limner.adapters.proxy.pictures import Picture, at_the_end, in_the_text
+from limner.adapters.proxy.pictures import Picture, at_the_end, in_the_text, missing_ends
 from limner.adapters.proxy.wishes import Wishes
 from limner.text import PromptPatterns
 from limner.workflows.clock import Alarm
@@ -30,8 +30,12 @@ class ReplySetting:
 
     def below(self, text: str, pictures: Sequence[Picture]) -> str:
         """What goes behind `text` for the pictures."""
+        if not pictures:
+            return ""
         self._note(pictures)
-        return at_the_end(text, pictures, self.wishes.profile, self.public_url)
+        ends = missing_ends(text, self.patterns)
+        self.memory.note_ends(pictures[0].image.prompt, text, ends)
+        return ends + at_the_end(pictures, self.wishes.profile, self.public_url)
 
     def placed(self, text: str, pictures: Sequence[Picture]) -> str:
         """`text` with the pictures in it."""

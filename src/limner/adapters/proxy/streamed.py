@@ -2,8 +2,8 @@
 
 The text of the first choice is followed on the way. When it is complete and asks for pictures, what is left
 of the stream (the chunk that says why it ended, the usage, `[DONE]`) is held back until they are made, since
-clients stop listening at the end. Comments hold the connection meanwhile. A reply without prompts is held up
-by nothing, and one that ends in an error gets no pictures.
+clients stop listening at the end. `waiting` holds the connection meanwhile. A reply without prompts is held
+up by nothing, and one that ends in an error gets no pictures.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from anyio.streams.memory import MemoryObjectSendStream
 from limner.adapters.http_answer import Answer
 from limner.adapters.proxy.events import DONE, EventCutter, data_of, event_of, parsed
 from limner.adapters.proxy.illustration import Illustration
-from limner.adapters.proxy.progress import ProgressLines
 from limner.adapters.proxy.setting import ReplySetting
+from limner.adapters.proxy.waiting import Waiting
 from limner.adapters.proxy.wire import Client, error_body
 from limner.errors import BackendError
 
@@ -45,6 +45,7 @@ class StreamedReply:
         self._writing = anyio.Lock()
         self._cut: BackendError | None = None
         self._last = b""
+        self._thought = ""
         self._without_text: Mapping[str, Any] = {}
 
     async def run(self) -> None:
@@ -122,6 +123,8 @@ class StreamedReply:
         delta = choice.get("delta")
         delta = delta if isinstance(delta, dict) else {}
         text = _text_of(delta.get("content"))
+        if not text:
+            self._thought = _thought_in(delta) or self._thought
         reason = choice.get("finish_reason")
         if not reason:  # some servers write "" until the end
             return text, False, None
@@ -157,25 +160,21 @@ class StreamedReply:
                 await outlet.send(chunk)
 
     async def _show_pictures(self) -> None:
-        lines = ProgressLines()
+        waiting = Waiting(
+            self._setting, self._show, self._comment, self._illustration.prompt_ids, self._thought
+        )
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._hold_the_line, lines)
-
-            async def tell(event: Any) -> None:
-                for line in lines.take(event):
-                    if self._setting.wants_progress:
-                        await self._add(event_of(self._chunk_with({"reasoning_content": line})))
-
-            pictures = await self._illustration.pictures(tell)
+            tasks.start_soon(waiting.run)
+            pictures = await self._illustration.pictures(waiting.tell)
             tasks.cancel_scope.cancel()
         if pictures:
-            content = self._setting.below(self._illustration.text, pictures)
-            await self._add(event_of(self._chunk_with({"content": content})))
+            await self._show({"content": self._setting.below(self._illustration.text, pictures)})
 
-    async def _hold_the_line(self, lines: ProgressLines) -> None:
-        while True:
-            await self._setting.pause()
-            await self._add(f": limner {lines.summary}\n\n".encode())
+    async def _show(self, delta: Mapping[str, str]) -> None:
+        await self._add(event_of(self._chunk_with(delta)))
+
+    async def _comment(self, text: str) -> None:
+        await self._add(f": {text}\n\n".encode())
 
     async def _send(self, data: bytes) -> None:
         """Pass on what the server sent."""
@@ -208,6 +207,11 @@ def _first_choice(chunk: Mapping[str, Any]) -> dict[str, Any] | None:
 def _with_choice(chunk: Mapping[str, Any], choice: Mapping[str, Any]) -> Mapping[str, Any]:
     others = [other for other in chunk["choices"] if isinstance(other, dict) and other.get("index")]
     return {**chunk, "choices": [choice, *others]}
+
+
+def _thought_in(delta: Mapping[str, Any]) -> str:
+    thought = delta.get("reasoning_content") or delta.get("reasoning")
+    return thought if isinstance(thought, str) else ""
 
 
 def _text_of(content: object) -> str:
