@@ -7,14 +7,17 @@ import signal
 import socket
 import sys
 import threading
+from typing import Any
 
 import httpx
 import pytest
 from starlette.responses import Response
 
+from limner.adapters.cli.errors import BadInput
 from tests.adapters.cli.conftest import PATIENCE_S, start
 from tests.adapters.proxy.house import CHAT, FOX, Stream, piece, reply_of
 from tests.adapters.servers.local import WebServer
+from tests.support import png
 
 
 @pytest.mark.parametrize("url", ["", "127.0.0.1:11434", "ftp://host/v1", "http://"])
@@ -73,6 +76,29 @@ def test_an_address_that_no_reader_can_follow_is_refused(run, address):
     assert result.exit_code == 2
     assert result.stderr.startswith("limner: --public-url")
     assert result.stderr.count("\n") == 1
+
+
+@pytest.fixture
+def made_of(run, monkeypatch, tmp_path):
+    """What the command makes its Limner of; then it ends."""
+    made: dict[str, Any] = {}
+
+    def make(*_: object, **settings: Any) -> None:
+        made.update(settings)
+        raise BadInput("that was all")
+
+    def serve(*arguments: str) -> dict[str, Any]:
+        monkeypatch.setattr("limner.adapters.cli.serve.Limner", make)
+        result = run("serve", "--upstream", "http://127.0.0.1:9", "--data-dir", str(tmp_path), *arguments)
+        assert result.stderr == "limner: that was all\n"
+        return made
+
+    return serve
+
+
+@pytest.mark.anyio
+async def test_pictures_that_are_not_finished_are_not_looked_at_since_no_reply_shows_them(made_of):
+    assert await made_of()["inspector"].thumbnail(png(1)) is None
 
 
 @pytest.fixture

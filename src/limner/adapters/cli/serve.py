@@ -271,7 +271,11 @@ def _limner(
         patterns=patterns,
         in_code_fences=settings.code_fences,
         prompt_overrides=settings.prompt_override,
-        inspector=PillowInspector(thumbnail_px=settings.thumbnail, strip_metadata=settings.strip_metadata),
+        inspector=PillowInspector(
+            thumbnail_px=settings.thumbnail,
+            previews=False,  # in a reply nobody sees them
+            strip_metadata=settings.strip_metadata,
+        ),
         max_concurrent=settings.max_concurrent,
         max_per_message=settings.max_concurrent,
         min_interval_ms=round(settings.min_interval * 1000),
