@@ -37,6 +37,7 @@ _MOVED = re.compile(r"(?:https?://[^/?#]++|(?!//))(?:/[^/?#]++)*?/api/v1/files/[
 _HAS_IMAGE = re.compile(r"!\[|<img[ \t\n\f\r/]", re.IGNORECASE)
 # Not a CR that the text itself ended with.
 _BEFORE = re.compile(r"(?:\r\n\r\n|\n\n|\r?\n)?\Z")
+_BEFORE_LENGTH = 4
 _PROGRESS_LINE = re.compile(r"^\[limner\] .*(?:\n|\Z)", re.MULTILINE)
 
 PROGRESS_MARK = "[limner] "
@@ -170,7 +171,8 @@ def _cut(text: str, cuts: list[tuple[int, int, str]]) -> str:
         start, stop, tag = cuts[index]
         if tag or text[stop:end].strip():
             break
-        before = _BEFORE.search(text, 0, start)
+        # From where it may begin: from the text's start on it would go through all the pictures before it.
+        before = _BEFORE.search(text, max(0, start - _BEFORE_LENGTH), start)
         start = before.start() if before else start
         cuts[index] = (start, end, "")
         end = start
