@@ -198,3 +198,13 @@ def test_other_hosts_than_this_machine_are_warned_about(served, web):
     assert proxy.said[0].startswith("limner: listening on 0.0.0.0: whoever reaches it")
     assert httpx.get(f"{proxy.url}/v1/models").status_code == 200
     assert proxy.interrupt()[0] == 0
+
+
+def test_pages_of_other_sites_are_kept_out_where_other_machines_are_not(served, web):
+    web.answer("/v1/models", Response(b"{}"))
+    web.answer(CHAT, Response(b"{}"))
+    proxy = served("--upstream", web.url, "--host", "0.0.0.0", "--allow-host", "chat.example")
+    for host, status in {"evil.example": 421, "chat.example": 200, "limner": 200, "192.0.2.1": 200}.items():
+        assert httpx.get(f"{proxy.url}/v1/models", headers={"host": host}).status_code == status
+    from_a_page = {"origin": "https://evil.example", "content-type": "text/plain"}
+    assert httpx.post(f"{proxy.url}{CHAT}", content=b"{}", headers=from_a_page).status_code == 403

@@ -245,13 +245,12 @@ def _is_web_address(text: str) -> bool:
 
 
 def _guarded(app: Starlette, settings: Settings) -> ASGIApp:
-    """The app; where only this machine can reach it, only for who names it by its names."""
-    from limner.adapters.proxy.guard import OwnHostsOnly
+    """The app, but for nobody who comes by another site's page."""
+    from limner.adapters.proxy.guard import Guard
 
-    if not _is_loopback(settings.host):
-        return app
     public = urlsplit(settings.public_url).hostname if settings.public_url else None
-    return OwnHostsOnly(app, [settings.host, *settings.allow_host, *([public] if public else [])])
+    hosts = [settings.host, *settings.allow_host, *([public] if public else [])]
+    return Guard(app, hosts, is_open=not _is_loopback(settings.host))
 
 
 def _limner(
