@@ -101,6 +101,22 @@ async def test_pictures_that_are_not_finished_are_not_looked_at_since_no_reply_s
     assert await made_of()["inspector"].thumbnail(png(1)) is None
 
 
+@pytest.mark.parametrize(
+    ("given", "per_message"), [([], 2), (["--max-concurrent", "5"], 5), (["--max-per-message", "1"], 1)]
+)
+def test_one_reply_may_have_all_images_at_once_made_unless_less_is_asked_for(made_of, given, per_message):
+    assert made_of(*given)["max_per_message"] == per_message
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "few"])
+def test_fewer_than_one_image_of_a_reply_at_once_is_one_line(run, number):
+    result = run("serve", "--upstream", "http://127.0.0.1:9", "--max-per-message", number)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("limner: ")
+    assert "--max-per-message" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
 @pytest.fixture
 def web():
     server = WebServer()

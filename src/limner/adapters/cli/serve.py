@@ -61,6 +61,7 @@ class Settings(PaintingSettings):
     data_dir: str
     thumbnail: int
     wait: float
+    max_per_message: int | None
 
 
 @click.command(
@@ -125,6 +126,12 @@ class Settings(PaintingSettings):
     help="How long a reply waits for its pictures at most.",
 )
 @painting_options
+@click.option(
+    "--max-per-message",
+    type=click.IntRange(1, 1000),
+    metavar="N",
+    help="How many images of one reply are made at once; without it as many as --max-concurrent.",
+)
 @verbosity_option
 def serve_command(**options: object) -> None:
     """Illustrate the replies of an OpenAI-compatible chat server, as a proxy before it.
@@ -276,7 +283,7 @@ def _limner(
             strip_metadata=settings.strip_metadata,
         ),
         max_concurrent=settings.max_concurrent,
-        max_per_message=settings.max_concurrent,
+        max_per_message=settings.max_per_message or settings.max_concurrent,
         min_interval_ms=round(settings.min_interval * 1000),
         image_timeout_ms=round(settings.timeout * 1000),
         max_attempts=settings.attempts,
