@@ -38,6 +38,7 @@ from limner.states.message import Step, refuse_late_text
 from limner.states.outcome import Result, result_of
 from limner.text import Profile, PromptPatterns
 from limner.workflows.clock import Alarm
+from limner.workflows.forgetting import Forgetting
 from limner.workflows.history import History
 from limner.workflows.host import STORE_TIME_LIMIT_MS, call_host
 from limner.workflows.insertion import deferred_images, insert_deferred_images
@@ -91,6 +92,7 @@ class SessionManager:
             alarm=alarm,
             limits=limits,
             steps=steps,
+            on_left=lambda message_id: self._forgetting.something_ended(message_id),
         )
         self._streams: dict[str, MessageStream] = {}
         self._newest_stream: dict[str, str] = {}  # message id to session id, in the order of the commits
@@ -98,6 +100,14 @@ class SessionManager:
         self.history = History()
         self._regeneration = RegenerationQueue(
             engine=engine, registry=self.registry, patterns=patterns, read_text=self.read_text
+        )
+        self._forgetting = Forgetting(
+            engine=engine,
+            processor=self.processor,
+            registry=self.registry,
+            progress=self.progress,
+            history=self.history,
+            is_streaming=self._streams.__contains__,
         )
         self._tasks: anyio.abc.TaskGroup | None = None
         self._recovery = self._new_recovery()
@@ -299,6 +309,13 @@ class SessionManager:
             self.progress.recall(past[-1])
         return bool(past)
 
+    async def forget(self, message_id: str) -> None:
+        """Drop what this process keeps of a message, once nothing of it is under way.
+
+        A caller that does not wait for that does not undo it. Raises `NotRunning`.
+        """
+        await self._forgetting.forget(message_id, self._running())
+
     def watch(self, message_ids: Sequence[str], *, epoch: str, after: str | None, text: bool) -> Watch:
         """Follow some messages; see `limner.workflows.watching`."""
         return Watch(
@@ -399,6 +416,7 @@ class SessionManager:
             cancelled=len(result.cancelled),
             problem=None if result.problem is None else result.problem.kind,
         )
+        self._forgetting.something_ended(session.message_id)
 
     def _forget_stream(self, stream: MessageStream) -> None:
         if self._streams.get(stream.message_id) is stream:
@@ -406,6 +424,7 @@ class SessionManager:
             self.progress.text_changed(stream.message_id)
         if self._newest_stream.get(stream.message_id) == stream.session_id:
             del self._newest_stream[stream.message_id]
+        self._forgetting.something_ended(stream.message_id)
 
     def _running(self) -> anyio.abc.TaskGroup:
         if self._tasks is None:
