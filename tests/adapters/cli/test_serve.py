@@ -14,9 +14,11 @@ import pytest
 from starlette.responses import Response
 
 from limner.adapters.cli.errors import BadInput
+from limner.errors import UnknownMessage
 from tests.adapters.cli.conftest import PATIENCE_S, start
-from tests.adapters.proxy.house import CHAT, FOX, Stream, piece, reply_of
+from tests.adapters.proxy.house import CHAT, FOX, Stream, holders_of, piece, reply_of
 from tests.adapters.servers.local import WebServer
+from tests.studio import Studio, tag
 from tests.support import png
 
 
@@ -99,6 +101,16 @@ def made_of(run, monkeypatch, tmp_path):
 @pytest.mark.anyio
 async def test_pictures_that_are_not_finished_are_not_looked_at_since_no_reply_shows_them(made_of):
     assert await made_of()["inspector"].thumbnail(png(1)) is None
+
+
+@pytest.mark.anyio
+async def test_its_journal_keeps_nothing_of_a_reply_that_has_ended(made_of):
+    async with Studio(journal=made_of()["journal"]) as studio:
+        await studio.illustrate("m", tag("a cat on a mat"))
+        await studio.limner.forget("m")
+        with pytest.raises(UnknownMessage):
+            await studio.limner.finished("m")
+        assert not holders_of("a cat on a mat", studio.limner, [studio.painter, studio.store])
 
 
 @pytest.mark.parametrize(

@@ -103,6 +103,21 @@ def test_a_tag_is_put_back_as_the_model_wrote_it_as_long_as_it_is_remembered():
     assert without(told, memory) == 'Once <!--img-prompt="a grey sea"--> more'
 
 
+def test_tags_are_remembered_up_to_so_many_characters():
+    memory = TagMemory(characters=100)
+    for number in range(5):
+        prompt = f"{number}" * 15
+        memory.note(f"{DATA}{number}", prompt, f"<p>{prompt}</p>")
+    numbers = range(5)
+    assert [number for number in numbers if memory.of(f"{DATA}{number}")] == [3, 4]
+    assert [number for number in numbers if memory.described(f"{number}" * 15)] == [3, 4]
+    for _ in range(9):
+        memory.note(f"{DATA}4", "4" * 15, f"<p>{'4' * 15}</p>")
+    assert memory.of(f"{DATA}3") is not None
+    memory.note(f"{DATA}9", "9" * 60, "9" * 60)
+    assert memory.of(f"{DATA}9") is None
+
+
 def test_each_tag_answers_for_one_picture():
     told = f"{FOX} and\n\n![a red fox in the snow]({STORED})\n\n![a red fox in the snow]({DATA})"
     assert without(told) == f"{FOX} and\n\n\n\n{FOX}"

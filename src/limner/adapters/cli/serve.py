@@ -42,7 +42,6 @@ DEFAULT_PORT = 8808
 
 # What is still going on at Ctrl-C gets this long to end by itself.
 _GRACE_S = 1
-_KEEP_SESSIONS = 100
 _LISTEN_BACKLOG = 2048
 
 
@@ -271,7 +270,7 @@ def _limner(
     return Limner(
         generator,
         store=store,
-        journal=MemoryJournal(_KEEP_SESSIONS),
+        journal=MemoryJournal(keep=0),
         images=images,
         data_dir=settings.data_dir,
         patterns=patterns,

@@ -30,6 +30,7 @@ from limner.workflows.logs import log
 
 LONGEST_TAG = 4_000
 KEEP_TAGS = 10_000
+KEEP_CHARACTERS = 4_000_000
 
 _STORED = re.compile(r"/limner/images/([0-9a-f]{64}\.(?:png|jpg|webp|gif|avif))(?:[?#]|$)")
 # Where Open WebUI keeps the pictures that it takes out of a reply.
@@ -44,20 +45,45 @@ PROGRESS_MARK = "[limner] "
 """How each line of progress begins that was sent as reasoning, so that it is known again."""
 
 
-class TagMemory:
-    """Which tag each picture was made from: the last ones of this process, at most `keep`."""
+class _Recent:
+    """The last entries: at most `keep`, with at most `characters` in their texts."""
 
-    def __init__(self, keep: int = KEEP_TAGS) -> None:
+    def __init__(self, keep: int, characters: int) -> None:
         self._keep = keep
-        self._tags: OrderedDict[str, tuple[str, str]] = OrderedDict()
-        self._described: OrderedDict[str, tuple[str, str]] = OrderedDict()
+        self._characters = characters
+        self._entries: OrderedDict[str, tuple[str, str]] = OrderedDict()
+
+    def put(self, key: str, entry: tuple[str, str]) -> None:
+        self._characters += _length(self._entries.pop(key, ("", ""))) - _length(entry)
+        self._entries[key] = entry
+        while len(self._entries) > self._keep or self._characters < 0:
+            _, oldest = self._entries.popitem(last=False)
+            self._characters += _length(oldest)
+
+    def get(self, key: str) -> tuple[str, str] | None:
+        return self._entries.get(key)
+
+
+def _length(entry: tuple[str, str]) -> int:
+    return len(entry[0]) + len(entry[1])
+
+
+class TagMemory:
+    """Which tag each picture was made from: the last ones of this process.
+
+    At most `keep` of them, with at most `characters` in all.
+    """
+
+    def __init__(self, keep: int = KEEP_TAGS, characters: int = KEEP_CHARACTERS) -> None:
+        self._tags = _Recent(keep, characters)
+        self._described = _Recent(keep, characters)
 
     def note(self, address: str, prompt: str, tag: str) -> None:
         """Remember what stands in a text for a picture, as long as it is short enough to be kept."""
         if len(tag) > LONGEST_TAG:
             return
-        self._put(self._tags, _key(address), (prompt, tag))
-        self._put(self._described, _digest(_words(prompt)), (prompt, tag))
+        self._tags.put(_key(address), (prompt, tag))
+        self._described.put(_digest(_words(prompt)), (prompt, tag))
 
     def of(self, address: str) -> tuple[str, str] | None:
         """The prompt and the tag of a picture; None where it is not known (any more)."""
@@ -67,12 +93,6 @@ class TagMemory:
         """The prompt and the tag of the last picture with this description; None where there is none."""
         words = _words(description)
         return self._described.get(_digest(words)) if words else None
-
-    def _put(self, tags: OrderedDict[str, tuple[str, str]], key: str, value: tuple[str, str]) -> None:
-        tags[key] = value
-        tags.move_to_end(key)
-        while len(tags) > self._keep:
-            tags.popitem(last=False)
 
 
 def without_pictures(
