@@ -72,6 +72,19 @@ def test_a_proxy_before_itself_is_refused(run, upstream):
     assert "is this proxy itself" in result.stderr
 
 
+def test_a_proxy_before_another_name_of_its_machine_is_refused(run, monkeypatch):
+    look_up = socket.getaddrinfo
+    known = {"my-machine.lan": "127.0.0.1"}
+    monkeypatch.setattr("limner.adapters.cli.serve.Limner", None)  # it must not come so far
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda name, *rest, **more: look_up(known.get(name, name), *rest, **more)
+    )
+    result = run("serve", "--host", "0.0.0.0", "--upstream", "http://my-machine.lan:8808/v1")
+    assert result.exit_code == 2
+    assert "is this proxy itself" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize("address", ["foo", "ftp://x", "http://", "http://[x"])
 def test_an_address_that_no_reader_can_follow_is_refused(run, address):
     result = run("serve", "--upstream", "http://127.0.0.1:9", "--public-url", address)
