@@ -41,6 +41,11 @@ from limner.states.draft import SessionDraft
 from limner.text import PromptScanner, compile_patterns
 
 ROUNDS = 7
+COMPARED_LENGTHS = (4_000, 16_000, 64_000)
+LONG_LENGTHS = (125_000, 250_000, 500_000, 1_000_000)
+EVENTS = 20_000
+SESSIONS = 200
+PROMPTS = (1, 10, 100, 1_000)
 TOKEN = 4
 """Characters per chunk: about what one token of English is."""
 
@@ -72,9 +77,9 @@ def seconds(run: Callable[[], object]) -> float:
         gc.enable()
 
 
-def in_turns(*runs: Callable[[], object], rounds: int = ROUNDS) -> list[float]:
+def in_turns(*runs: Callable[[], object], rounds: int | None = None) -> list[float]:
     """The median time of each run, measured in turns."""
-    times = [[seconds(run) for run in runs] for _ in range(rounds)]
+    times = [[seconds(run) for run in runs] for _ in range(rounds or ROUNDS)]
     return [statistics.median(column) for column in zip(*times, strict=True)]
 
 
@@ -100,7 +105,7 @@ def bench_streaming(console: Console) -> None:
     table = Table(title="A chunk of streamed text (4 characters)", title_justify="left")
     for column in ("message", "chunks", "Limner", "whole text each chunk", "ratio"):
         table.add_column(column, justify="right")
-    for length in (4_000, 16_000, 64_000):
+    for length in COMPARED_LENGTHS:
         chunks = chunks_of(message(length))
         expected = scan_whole_on_every_chunk(chunks)
         if scan_incrementally(chunks) != expected:
@@ -117,20 +122,23 @@ def bench_streaming(console: Console) -> None:
             f"{theirs / len(chunks) * 1e6:,.0f} µs",
             f"{theirs / ours:,.0f} ×",
         )
-    for length in (125_000, 250_000, 500_000, 1_000_000):
+    for length in LONG_LENGTHS:
         chunks = chunks_of(message(length))
         (ours,) = in_turns(partial(scan_incrementally, chunks))
         table.add_row(
             f"{length // 1000} kB", f"{len(chunks):,}", f"{ours / len(chunks) * 1e6:.2f} µs", "not run", ""
         )
     console.print(table)
-    never = chunks_of('<img_prompt="' + PROSE.replace('"', "") * 6_000)[: 1_000_000 // TOKEN]
+    longest = LONG_LENGTHS[-1]
+    endless = PROSE.replace('"', "") * (longest // len(PROSE) + 1)
+    never = chunks_of(('<img_prompt="' + endless)[:longest])
     half, full = in_turns(
         lambda: scan_incrementally(never[: len(never) // 2]), lambda: scan_incrementally(never)
     )
     console.print(
-        f"A tag that never closes, 0.5 MB and 1 MB of it: {half / len(never) * 2e6:.2f} and "
-        f"{full / len(never) * 1e6:.2f} µs a chunk; twice the text takes {full / half:.2f} times as long.\n"
+        f"A tag that never closes, {longest // 2_000} kB and {longest // 1000} kB of it: "
+        f"{half / len(never) * 2e6:.2f} and {full / len(never) * 1e6:.2f} µs a chunk; "
+        f"twice the text takes {full / half:.2f} times as long.\n"
         "Limit: one search in C per chunk, and the call of `feed` itself.\n"
     )
 
@@ -157,10 +165,10 @@ def _times(count: int, call: Callable[[], object]) -> Callable[[], None]:
 
 
 def bench_events(console: Console) -> None:
-    count = 20_000
+    count = EVENTS
     draft = SessionDraft(_session(1), 5)
     engine = SessionMachine(model=_Model("streaming"))
-    slow = 200
+    slow = EVENTS // 100
     ours, theirs = in_turns(
         _times(count, lambda: SESSION.step("streaming", "prompt_settled", draft, None)),
         _times(slow, lambda: engine.send("prompt_settled", subject=draft, cause=None)),
@@ -174,8 +182,8 @@ def bench_events(console: Console) -> None:
         "Limner's table: the same transition", f"{ours * 1e6:.2f} µs", f"{theirs / ours:,.0f} × faster"
     )
     for label, session, event in _whole_events():
-        (time_taken,) = in_turns(_times(2_000, partial(handle, session, event, 50)))
-        each = time_taken / 2_000
+        (time_taken,) = in_turns(_times(EVENTS // 10, partial(handle, session, event, 50)))
+        each = time_taken / (EVENTS // 10)
         table.add_row(label, f"{each * 1e6:.1f} µs", f"{theirs / each:,.0f} × faster")
     console.print(table)
     console.print(
@@ -185,7 +193,7 @@ def bench_events(console: Console) -> None:
 
 
 def _whole_events() -> Iterator[tuple[str, Session, GenerationStarted | GenerationSucceeded]]:
-    for prompts in (1, 10, 100, 1_000):
+    for prompts in PROMPTS:
         session = _session(prompts)
         yield (
             f"Limner's core, whole: an image starts, {prompts} in the message",
@@ -197,7 +205,7 @@ def _whole_events() -> Iterator[tuple[str, Session, GenerationStarted | Generati
 
 
 def bench_sessions(console: Console) -> None:
-    count = 200
+    count = SESSIONS
 
     def make_engines() -> list[object]:
         return [SessionMachine(model=_Model("idle")) for _ in range(count)]

@@ -42,6 +42,7 @@ from limner.workflows.ports import (
 
 SESSIONS_AT_WORK = (1, 10, 100, 1_000)
 ROUNDS = 5
+RECOVERIES = 3
 STEPS = 400
 LEFT_BEHIND = 10_000
 KINDS: tuple[Durability | None, ...] = (None, "process-death", "power-loss")
@@ -277,7 +278,7 @@ def bench_recovery(console: Console) -> None:
     for column in ("left behind", "the journal checked and read", "the whole start", "a session"):
         table.add_column(column, justify="right" if column != "left behind" else "left")
     for what, sealed in (("with its images under way", True), ("in the middle of its stream", False)):
-        times = [_recovery_times(sealed=sealed) for _ in range(3)]
+        times = [_recovery_times(sealed=sealed) for _ in range(RECOVERIES)]
         read, whole = (statistics.median(column) for column in zip(*times, strict=True))
         table.add_row(what, f"{read:.2f} s", f"{whole:.2f} s", f"{whole / LEFT_BEHIND * 1e6:.0f} µs")
     console.print(table)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from limner.adapters.inspection import PillowInspector
 from limner.errors import AnswerTooLarge, InvalidSetting, NoImage, NotAnImage
@@ -180,6 +181,33 @@ async def test_an_unfinished_picture_gets_a_thumbnail_or_none():
     assert opened(data).size == (64, 32)
     for nothing in (b"", b"text", bomb(60_000, 60_000)):
         assert await inspector.thumbnail(nothing) is None
+
+
+async def test_where_nobody_sees_unfinished_pictures_they_are_not_looked_at():
+    inspector = PillowInspector(previews=False)
+    assert await inspector.thumbnail(file_of(picture(), "PNG")) is None
+    assert (await inspector.inspect(file_of(picture(), "PNG"))).thumbnail
+
+
+async def test_no_time_is_spent_on_a_small_png_of_a_photograph(monkeypatch):
+    thorough: list[tuple[int, int]] = []
+    save = Image.Image.save
+
+    def counted(image: Image.Image, *args: Any, **options: Any) -> None:
+        if options.get("optimize"):
+            thorough.append(image.size)
+        save(image, *args, **options)
+
+    drawing = Image.new("RGB", (256, 256), "white")
+    for at in range(0, 256, 16):
+        ImageDraw.Draw(drawing).line([(at, 0), (255 - at, 255)], fill="black")
+    photo = file_of(Image.effect_mandelbrot((320, 240), (-2, -1.5, 1, 1.5), 100).convert("RGB"), "JPEG")
+    drawn = file_of(drawing, "PNG")
+    monkeypatch.setattr(Image.Image, "save", counted)
+    assert (await PillowInspector().inspect(photo)).thumbnail_media_type == "image/webp"
+    assert thorough == []
+    assert (await PillowInspector().inspect(drawn)).thumbnail_media_type == "image/png"
+    assert thorough == [(256, 256)]
 
 
 async def test_the_smaller_of_webp_and_png_is_taken():

@@ -92,6 +92,26 @@ def test_messages_take_turns_so_one_with_many_prompts_does_not_starve_the_others
     assert order == ["a0", "b1", "c1", "a1", "b2", "a2", "a3"]
 
 
+@pytest.mark.parametrize("first_to_end", ["a0", "a1"])
+def test_a_message_that_comes_later_waits_for_one_running_job_and_not_for_the_line(first_to_end: str):
+    limited = limiter(*(f"a{n}" for n in range(50)), at_once=2, per_message=2)
+    assert start(limited) == ["a0", "a1"]
+    submit(limited, "b1")
+    limited.finish(job(first_to_end))
+    assert start(limited) == ["b1"]
+
+
+def test_messages_that_keep_coming_do_not_starve_one_that_waits():
+    limited = limiter("a0", "a1", "a2", at_once=1)
+    order = []
+    for newcomer in "bcdefgh":
+        (name,) = start(limited)
+        submit(limited, f"{newcomer}1")
+        order.append(name)
+        limited.finish(job(name))
+    assert order == ["a0", "b1", "a1", "c1", "d1", "a2", "e1"]
+
+
 def test_a_message_at_its_own_limit_keeps_its_turn():
     limited = limiter("a1", "a2", "b1", "b2", "b3", at_once=3, per_message=1)
     assert start(limited) == ["a1", "b1"]
@@ -300,6 +320,10 @@ class LimiterModel(RuleBasedStateMachine):
     def finish(self, data: st.DataObject, twice: bool) -> None:
         running = data.draw(st.sampled_from(self.running))
         self.running.remove(running)
+        message = running[0]
+        if message in self.turns and not self._is_busy(message):
+            self.turns.remove(message)
+            self.turns.append(message)
         for _ in range(1 + twice):
             self.limited.finish(running[1])
 
@@ -328,7 +352,11 @@ class LimiterModel(RuleBasedStateMachine):
 
     def _candidates(self) -> list[str]:
         busy = [message for message, _ in self.running]
-        return [m for m in self.turns if busy.count(m) < self.limited.limits.max_per_message]
+        may_start = [m for m in self.turns if busy.count(m) < self.limited.limits.max_per_message]
+        return sorted(may_start, key=self._is_busy)
+
+    def _is_busy(self, message: str) -> bool:
+        return any(message == other for other, _ in self.running)
 
     def _leave(self, message: str, old: JobId) -> None:
         self.lines.remove((message, old))

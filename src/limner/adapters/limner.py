@@ -367,6 +367,18 @@ class Limner(Observing):
         self._check_call(message_id)
         return await self.manager.cancel_session(message_id)
 
+    async def forget(self, message_id: str) -> None:
+        """Drop what this process keeps of a message: its progress, thumbnails, prompts and events.
+
+        For messages that were deleted, and for conversations that must leave nothing behind. A session that
+        is live is not ended by it: this waits until nothing of the message is under way, and who does not
+        wait that long does not undo it. What the store, the image store and a durable journal have stays
+        theirs, and a message that they know is known again when it is asked for. Raises `NotRunning`, also
+        where Limner is closed before that.
+        """
+        self._check_call(message_id)
+        await self.manager.forget(message_id)
+
     def message_token(self, message_id: str) -> str:
         """The token by which a page may change the message's images.
 

@@ -188,25 +188,29 @@ class LocalEngine:
                 if not self._line:
                     self._work = anyio.Event()
                     await self._work.wait()
-                group = self._group = self._line
-                self._line = []
-                error = await self._commit(group)
-                if error is not None:
-                    only_requests = all(isinstance(handled.event, REQUESTS) for handled in group)
-                    self._line = self._after_failure(group, self._line, error)
-                    self._group = []
-                    if not only_requests:  # facts and timers come again by themselves, and at once
-                        pause = RETRY_PAUSES_MS[min(self._failures, len(RETRY_PAUSES_MS)) - 1]
-                        await self._alarm.sleep(pause)
-                    continue
-                for handled in group:
-                    for step in handled.steps:
-                        listener.committed(step)
-                    handled.end(handled.refusal)
-                self._group = []
+                await self._work_off(listener)
         finally:
             self._stopped = True
             await self._stop()
+
+    async def _work_off(self, listener: StepListener) -> None:
+        # By itself, so that nothing holds on to the last sessions until the next event comes.
+        group = self._group = self._line
+        self._line = []
+        error = await self._commit(group)
+        if error is not None:
+            only_requests = all(isinstance(handled.event, REQUESTS) for handled in group)
+            self._line = self._after_failure(group, self._line, error)
+            self._group = []
+            if not only_requests:  # facts and timers come again by themselves, and at once
+                pause = RETRY_PAUSES_MS[min(self._failures, len(RETRY_PAUSES_MS)) - 1]
+                await self._alarm.sleep(pause)
+            return
+        for handled in group:
+            for step in handled.steps:
+                listener.committed(step)
+            handled.end(handled.refusal)
+        self._group = []
 
     async def _stop(self) -> None:
         # A group whose commit was cut off may be in the journal; repeating it could put it there twice.

@@ -1,8 +1,10 @@
 """The one global limit: how many images are made at once, and how soon one start may follow another.
 
 Jobs of one message wait in the order in which they came; the messages take turns, and none has more than
-`max_per_message` jobs running, so a message with fifty prompts does not starve the others. Like the rest of
-this package the limiter has no clock: it is told the time, says which jobs start now, and when to ask again.
+`max_per_message` jobs running, so a message with fifty prompts does not starve the others. A message that has
+no job running comes before those that have one: who has just come waits for a place, not for another's next
+job. Like the rest of this package the limiter has no clock: it is told the time, says which jobs start now,
+and when to ask again.
 """
 
 from __future__ import annotations
@@ -40,8 +42,11 @@ class Limiter:
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits.check()
-        # Per message its line; the message whose turn is next comes first. A line is never empty.
-        self._waiting: OrderedDict[str, OrderedDict[JobId, None]] = OrderedDict()
+        # Per message its line. A line is never empty.
+        self._lines: dict[str, OrderedDict[JobId, None]] = {}
+        # Those messages, without and with a job running; whose turn is next comes first.
+        self._idle: OrderedDict[str, None] = OrderedDict()
+        self._busy: OrderedDict[str, None] = OrderedDict()
         self._running: dict[JobId, str] = {}
         self._running_of: dict[str, int] = {}
         self._last_start: int | None = None
@@ -63,13 +68,16 @@ class Limiter:
 
     def submit(self, job: JobId, message_id: str) -> None:
         """Put a job at the end of its message's line. A job that waits already stays where it is."""
-        line = self._waiting.setdefault(message_id, OrderedDict())
+        line = self._lines.get(message_id)
+        if line is None:
+            line = self._lines[message_id] = OrderedDict()
+            (self._busy if message_id in self._running_of else self._idle)[message_id] = None
         self._waiting_count += job not in line
         line.setdefault(job)
 
     def withdraw(self, job: JobId, message_id: str) -> bool:
         """Take a job out of its line; say whether it waited there."""
-        line = self._waiting.get(message_id)
+        line = self._lines.get(message_id)
         if line is None or job not in line:
             return False
         self._remove(job, message_id)
@@ -82,8 +90,11 @@ class Limiter:
             left = self._running_of[message_id] - 1
             if left:
                 self._running_of[message_id] = left
-            else:
-                del self._running_of[message_id]
+                return
+            del self._running_of[message_id]
+            if message_id in self._busy:
+                del self._busy[message_id]
+                self._idle[message_id] = None
 
     def start_due(self, now: int) -> list[JobId]:
         """The jobs that start at `now`, in order; from here on they count as running."""
@@ -110,8 +121,10 @@ class Limiter:
         return self._last_start is not None and now < self._last_start + self.limits.min_interval_ms
 
     def _next_message(self) -> str | None:
-        # At most `max_concurrent` messages can be at their own limit, so this looks at few.
-        for message_id in self._waiting:
+        if self._idle:
+            return next(iter(self._idle))
+        # At most `max_concurrent` messages have a job running, so this looks at few.
+        for message_id in self._busy:
             if self._running_of.get(message_id, 0) < self.limits.max_per_message:
                 return message_id
         return None
@@ -120,18 +133,22 @@ class Limiter:
         message_id = self._next_message()
         if message_id is None:
             return None
-        job = next(iter(self._waiting[message_id]))
+        job = next(iter(self._lines[message_id]))
         self._remove(job, message_id)
-        if message_id in self._waiting:
-            self._waiting.move_to_end(message_id)
+        if message_id in self._lines:
+            self._idle.pop(message_id, None)
+            self._busy[message_id] = None
+            self._busy.move_to_end(message_id)
         if job not in self._running:  # one that was lined up again while it runs has its place already
             self._running[job] = message_id
             self._running_of[message_id] = self._running_of.get(message_id, 0) + 1
         return job
 
     def _remove(self, job: JobId, message_id: str) -> None:
-        line = self._waiting[message_id]
+        line = self._lines[message_id]
         del line[job]
         self._waiting_count -= 1
         if not line:
-            del self._waiting[message_id]
+            del self._lines[message_id]
+            self._idle.pop(message_id, None)
+            self._busy.pop(message_id, None)

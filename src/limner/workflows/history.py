@@ -63,6 +63,11 @@ class History:
         entries.extend(_entries_of(None if last is None or last.id != session.id else last, step, at_ms))
         self._last[message_id] = session
 
+    def forget(self, message_id: str) -> None:
+        """Drop what is kept of a message."""
+        self._entries.pop(message_id, None)
+        self._last.pop(message_id, None)
+
     def of(self, message_id: str) -> tuple[HistoryEntry, ...]:
         """What is kept of a message, oldest first."""
         return tuple(self._entries.get(message_id, ()))

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import NamedTuple
 
@@ -63,7 +64,10 @@ class _Unfinished(NamedTuple):
 
 
 class QueueProcessor:
-    """Runs the jobs of all messages. It is a timed source: the interval between starts is its deadline."""
+    """Runs the jobs of all messages. It is a timed source: the interval between starts is its deadline.
+
+    `on_left` is told a message's id whenever an image of it is not worked on any more.
+    """
 
     def __init__(
         self,
@@ -77,6 +81,7 @@ class QueueProcessor:
         alarm: Alarm,
         limits: Limits,
         steps: Steps,
+        on_left: Callable[[str], None],
     ) -> None:
         self._engine = engine
         self._generator = generator
@@ -88,6 +93,8 @@ class QueueProcessor:
         self._limiter = Limiter(limits)
         self._jobs: dict[JobId, tuple[str, Prompt]] = {}
         self._scopes: dict[JobId, anyio.CancelScope] = {}
+        self._at_work: dict[str, set[JobId]] = {}
+        self._on_left = on_left
         self._steps = steps
         self._unfinished: OrderedDict[str, _Unfinished] = OrderedDict()
         self._tasks: anyio.abc.TaskGroup | None = None
@@ -125,6 +132,7 @@ class QueueProcessor:
         """Line a prompt up for its turn."""
         job = JobId(session.id, prompt_id)
         self._jobs[job] = (session.message_id, session.prompts[prompt_id])
+        self._at_work.setdefault(session.message_id, set()).add(job)
         self._limiter.submit(job, session.message_id)
         self.trigger()
 
@@ -134,11 +142,21 @@ class QueueProcessor:
         self._unfinished.pop(prompt_id, None)
         if self._limiter.withdraw(job, session.message_id):
             del self._jobs[job]
+            self._end_work(job, session.message_id)
         elif job in self._scopes:
             self._scopes[job].cancel()
             if self._tasks is not None:
                 self._tasks.start_soon(self._give_up_later, job)
         self.trigger()
+
+    def works_on(self, message_id: str) -> bool:
+        """Whether an image of the message waits or is being made, if only by a call that was given up."""
+        return message_id in self._at_work
+
+    def forget(self, prompt_ids: Iterable[str]) -> None:
+        """Drop the images of these prompts that are kept for another attempt."""
+        for prompt_id in prompt_ids:
+            self._unfinished.pop(prompt_id, None)
 
     def trigger(self) -> None:
         """Start what may start now."""
@@ -169,7 +187,7 @@ class QueueProcessor:
                 )
                 event = await self._attempt(session, session.prompts[prompt.id], logger)
             # The place is given back before the result is told: a retry may be lined up by that at once.
-            self._leave(job)
+            self._leave(job, message_id)
             left = True
             if event is None:
                 logger.debug("generation_aborted")
@@ -187,7 +205,7 @@ class QueueProcessor:
             logger.critical("journal_failed", error=str(error), hint=error.hint)
         finally:
             if not left:
-                self._leave(job)
+                self._leave(job, message_id)
 
     async def _give_up_later(self, job: JobId) -> None:
         await self._alarm.sleep(CANCEL_GRACE_MS)
@@ -197,10 +215,18 @@ class QueueProcessor:
             self._limiter.finish(job)
             self.trigger()
 
-    def _leave(self, job: JobId) -> None:
+    def _leave(self, job: JobId, message_id: str) -> None:
         del self._scopes[job]
         self._limiter.finish(job)
+        self._end_work(job, message_id)
         self.trigger()
+
+    def _end_work(self, job: JobId, message_id: str) -> None:
+        jobs = self._at_work[message_id]
+        jobs.discard(job)
+        if not jobs:
+            del self._at_work[message_id]
+        self._on_left(message_id)
 
     async def _attempt(
         self, session: Session, prompt: Prompt, logger: Log

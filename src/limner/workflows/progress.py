@@ -165,6 +165,14 @@ class ProgressManager:
         if not self.is_tracking(ended.message_id):
             self.committed(Step(ended, TIME_PASSED, ()))
 
+    def forget(self, message_id: str) -> None:
+        """Drop what is known of a message whose session has ended. Who follows it waits for its next one."""
+        self._with_thumbnails.pop(message_id, None)
+        track = self._tracks.pop(message_id, None)
+        if track is not None:
+            for mailbox in track.mailboxes:
+                self._expect(message_id, mailbox)
+
     def is_tracking(self, message_id: str) -> bool:
         """Whether the message has, or lately had, a session."""
         return message_id in self._tracks
@@ -304,9 +312,7 @@ class ProgressManager:
             return
         for message_id, track in self._tracks.items():
             if is_final(track.session):
-                del self._tracks[message_id]
-                for mailbox in track.mailboxes:  # who follows it still waits for its next session
-                    self._expect(message_id, mailbox)
+                self.forget(message_id)
                 return
 
     def _forget_thumbnails(self, message_id: str) -> None:

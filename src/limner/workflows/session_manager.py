@@ -38,6 +38,7 @@ from limner.states.message import Step, refuse_late_text
 from limner.states.outcome import Result, result_of
 from limner.text import Profile, PromptPatterns
 from limner.workflows.clock import Alarm
+from limner.workflows.forgetting import Forgetting
 from limner.workflows.history import History
 from limner.workflows.host import STORE_TIME_LIMIT_MS, call_host
 from limner.workflows.insertion import deferred_images, insert_deferred_images
@@ -92,12 +93,21 @@ class SessionManager:
             alarm=alarm,
             limits=limits,
             steps=steps,
+            on_left=lambda message_id: self._forgetting.something_ended(message_id),
         )
         self._streams = Streams(self.progress)
         self._opening = anyio.Lock()
         self.history = History()
         self._regeneration = RegenerationQueue(
             engine=engine, registry=self.registry, patterns=patterns, read_text=self.read_text
+        )
+        self._forgetting = Forgetting(
+            engine=engine,
+            processor=self.processor,
+            registry=self.registry,
+            progress=self.progress,
+            history=self.history,
+            is_streaming=self._streams.__contains__,
         )
         self._tasks: anyio.abc.TaskGroup | None = None
         self._recovery = self._new_recovery()
@@ -210,7 +220,7 @@ class SessionManager:
             patterns=self.patterns,
             alarm=self.alarm,
             on_open=self._streams.opened,
-            on_end=self._streams.forget,
+            on_end=self._stream_ended,
         )
         self._streams.arrive(stream)
         await stream.begin(tasks)
@@ -307,6 +317,13 @@ class SessionManager:
         if past:
             self.progress.recall(past[-1])
         return bool(past)
+
+    async def forget(self, message_id: str) -> None:
+        """Drop what this process keeps of a message, once nothing of it is under way.
+
+        A caller that does not wait for that does not undo it. Raises `NotRunning`.
+        """
+        await self._forgetting.forget(message_id, self._running())
 
     def watch(self, message_ids: Sequence[str], *, epoch: str, after: str | None, text: bool) -> Watch:
         """Follow some messages; see `limner.workflows.watching`."""
@@ -406,6 +423,11 @@ class SessionManager:
             cancelled=len(result.cancelled),
             problem=None if result.problem is None else result.problem.kind,
         )
+        self._forgetting.something_ended(session.message_id)
+
+    def _stream_ended(self, stream: MessageStream) -> None:
+        self._streams.forget(stream)
+        self._forgetting.something_ended(stream.message_id)
 
     def _running(self) -> anyio.abc.TaskGroup:
         if self._tasks is None:

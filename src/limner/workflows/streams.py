@@ -20,6 +20,10 @@ class Streams:
         self._arriving: dict[str, MessageStream] = {}
         self._newest: dict[str, str] = {}  # message id to session id, in the order of the commits
 
+    def __contains__(self, message_id: str) -> bool:
+        """Whether a text of the message still comes, or is still being saved."""
+        return message_id in self._open or message_id in self._arriving
+
     def get(self, message_id: str) -> MessageStream | None:
         """The stream that the message's text comes by, or None. It stays after a cancel, until its seal."""
         for known in (self._open, self._arriving):

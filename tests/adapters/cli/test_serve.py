@@ -7,14 +7,19 @@ import signal
 import socket
 import sys
 import threading
+from typing import Any
 
 import httpx
 import pytest
 from starlette.responses import Response
 
+from limner.adapters.cli.errors import BadInput
+from limner.errors import UnknownMessage
 from tests.adapters.cli.conftest import PATIENCE_S, start
-from tests.adapters.proxy.house import CHAT, FOX, Stream, piece, reply_of
+from tests.adapters.proxy.house import CHAT, FOX, Stream, holders_of, piece, reply_of
 from tests.adapters.servers.local import WebServer
+from tests.studio import Studio, tag
+from tests.support import png
 
 
 @pytest.mark.parametrize("url", ["", "127.0.0.1:11434", "ftp://host/v1", "http://"])
@@ -67,11 +72,73 @@ def test_a_proxy_before_itself_is_refused(run, upstream):
     assert "is this proxy itself" in result.stderr
 
 
+def test_a_proxy_before_another_name_of_its_machine_is_refused(run, monkeypatch):
+    look_up = socket.getaddrinfo
+    known = {"my-machine.lan": "127.0.0.1"}
+    monkeypatch.setattr("limner.adapters.cli.serve.Limner", None)  # it must not come so far
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda name, *rest, **more: look_up(known.get(name, name), *rest, **more)
+    )
+    result = run("serve", "--host", "0.0.0.0", "--upstream", "http://my-machine.lan:8808/v1")
+    assert result.exit_code == 2
+    assert "is this proxy itself" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize("address", ["foo", "ftp://x", "http://", "http://[x"])
 def test_an_address_that_no_reader_can_follow_is_refused(run, address):
     result = run("serve", "--upstream", "http://127.0.0.1:9", "--public-url", address)
     assert result.exit_code == 2
     assert result.stderr.startswith("limner: --public-url")
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.fixture
+def made_of(run, monkeypatch, tmp_path):
+    """What the command makes its Limner of; then it ends."""
+    made: dict[str, Any] = {}
+
+    def make(*_: object, **settings: Any) -> None:
+        made.update(settings)
+        raise BadInput("that was all")
+
+    def serve(*arguments: str) -> dict[str, Any]:
+        monkeypatch.setattr("limner.adapters.cli.serve.Limner", make)
+        result = run("serve", "--upstream", "http://127.0.0.1:9", "--data-dir", str(tmp_path), *arguments)
+        assert result.stderr == "limner: that was all\n"
+        return made
+
+    return serve
+
+
+@pytest.mark.anyio
+async def test_pictures_that_are_not_finished_are_not_looked_at_since_no_reply_shows_them(made_of):
+    assert await made_of()["inspector"].thumbnail(png(1)) is None
+
+
+@pytest.mark.anyio
+async def test_its_journal_keeps_nothing_of_a_reply_that_has_ended(made_of):
+    async with Studio(journal=made_of()["journal"]) as studio:
+        await studio.illustrate("m", tag("a cat on a mat"))
+        await studio.limner.forget("m")
+        with pytest.raises(UnknownMessage):
+            await studio.limner.finished("m")
+        assert not holders_of("a cat on a mat", studio.limner, [studio.painter, studio.store])
+
+
+@pytest.mark.parametrize(
+    ("given", "per_message"), [([], 2), (["--max-concurrent", "5"], 5), (["--max-per-message", "1"], 1)]
+)
+def test_one_reply_may_have_all_images_at_once_made_unless_less_is_asked_for(made_of, given, per_message):
+    assert made_of(*given)["max_per_message"] == per_message
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "few"])
+def test_fewer_than_one_image_of_a_reply_at_once_is_one_line(run, number):
+    result = run("serve", "--upstream", "http://127.0.0.1:9", "--max-per-message", number)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("limner: ")
+    assert "--max-per-message" in result.stderr
     assert result.stderr.count("\n") == 1
 
 
@@ -180,3 +247,13 @@ def test_other_hosts_than_this_machine_are_warned_about(served, web):
     assert proxy.said[0].startswith("limner: listening on 0.0.0.0: whoever reaches it")
     assert httpx.get(f"{proxy.url}/v1/models").status_code == 200
     assert proxy.interrupt()[0] == 0
+
+
+def test_pages_of_other_sites_are_kept_out_where_other_machines_are_not(served, web):
+    web.answer("/v1/models", Response(b"{}"))
+    web.answer(CHAT, Response(b"{}"))
+    proxy = served("--upstream", web.url, "--host", "0.0.0.0", "--allow-host", "chat.example")
+    for host, status in {"evil.example": 421, "chat.example": 200, "limner": 200, "192.0.2.1": 200}.items():
+        assert httpx.get(f"{proxy.url}/v1/models", headers={"host": host}).status_code == status
+    from_a_page = {"origin": "https://evil.example", "content-type": "text/plain"}
+    assert httpx.post(f"{proxy.url}{CHAT}", content=b"{}", headers=from_a_page).status_code == 403

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
 import threading
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any
 
 import anyio
@@ -25,9 +28,19 @@ from limner.adapters.proxy.app import ProxySettings, proxy_app
 from limner.adapters.proxy.pictures import IMAGES_PATH
 from limner.adapters.proxy.wishes import Wishes
 from limner.errors import BackendError
-from limner.workflows.ports import Capabilities, GenerationRequest, ProgressCallback
+from limner.workflows.ports import Capabilities, GenerationRequest, JournalRecord, ProgressCallback
 from tests.adapters.servers.local import PATIENCE_S, RunningApp
 from tests.support import png
+
+_LEADS_EVERYWHERE = (
+    ModuleType,
+    type,
+    FunctionType,
+    CodeType,
+    FrameType,
+    asyncio.AbstractEventLoop,
+    asyncio.Future,
+)
 
 KEY = "sk-a-secret-key"
 CHAT = "/v1/chat/completions"
@@ -125,14 +138,38 @@ class Painter:
         """Nothing to close."""
 
 
+class Recording(MemoryJournal):
+    """The proxy's journal, which keeps nothing of what has ended; and `appended`, for the test."""
+
+    def __init__(self) -> None:
+        super().__init__(keep=0)
+        self.appended: list[JournalRecord] = []
+
+    async def append(self, records: Sequence[JournalRecord]) -> None:
+        self.appended += records
+        await super().append(records)
+
+
+class Telling(Limner):
+    """The proxy's Limner, which tells when it has forgotten a message."""
+
+    def __init__(self, *parts: Any, **settings: Any) -> None:
+        super().__init__(*parts, **settings)
+        self.has_forgotten = threading.Event()
+
+    async def forget(self, message_id: str) -> None:
+        await super().forget(message_id)
+        self.has_forgotten.set()
+
+
 class House:
     """The running proxy and its parts."""
 
     def __init__(self, upstream: str, folder: Path, painter: Painter, settings: ProxySettings) -> None:
         self.painter = painter
         self.store = MemoryMessageStore()
-        self.journal = MemoryJournal()
-        self.limner = Limner(
+        self.journal = Recording()
+        self.limner = Telling(
             painter,
             store=self.store,
             journal=self.journal,
@@ -149,6 +186,10 @@ class House:
     def messages(self) -> dict[str, Any]:
         """What the proxy's Limner keeps of conversations."""
         return self.store._messages
+
+    def holders_of(self, words: str) -> list[str]:
+        """Where the proxy's Limner has these words; what the test's own parts remember does not count."""
+        return holders_of(words, self.limner, [self.painter, self.journal.appended])
 
     def close(self) -> None:
         self.painter.released.set()
@@ -188,6 +229,26 @@ def raw_post(
     sent = body if isinstance(body, bytes) else json.dumps(body).encode()
     answer = httpx.post(url, content=sent, headers={"content-type": "application/json", **(headers or {})})
     return answer.status_code, answer.headers, answer.content
+
+
+def holders_of(words: str, root: object, but: Sequence[object] = ()) -> list[str]:
+    """Where there is a text or bytes with these words, among all that can be reached from an object.
+
+    `but` is what is not looked into.
+    """
+    found: list[str] = []
+    seen = {id(root), *map(id, but)}
+    queue: list[tuple[object, str]] = [(root, type(root).__name__)]
+    for thing, where in queue:
+        for part in gc.get_referents(thing):
+            here = f"{where[-300:]} > {type(part).__name__}"
+            if isinstance(part, (str, bytes)):
+                if (words if isinstance(part, str) else words.encode()) in part:  # type: ignore[operator]
+                    found.append(here)
+            elif id(part) not in seen and not isinstance(part, _LEADS_EVERYWHERE):
+                seen.add(id(part))
+                queue.append((part, here))
+    return found
 
 
 def happens(event: threading.Event) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from limner.adapters.proxy import history
 from limner.adapters.proxy.code import open_fence
 from limner.adapters.proxy.history import (
     TagMemory,
@@ -103,9 +106,51 @@ def test_a_tag_is_put_back_as_the_model_wrote_it_as_long_as_it_is_remembered():
     assert without(told, memory) == 'Once <!--img-prompt="a grey sea"--> more'
 
 
+def test_tags_are_remembered_up_to_so_many_characters():
+    memory = TagMemory(characters=100)
+    for number in range(5):
+        prompt = f"{number}" * 15
+        memory.note(f"{DATA}{number}", prompt, f"<p>{prompt}</p>")
+    numbers = range(5)
+    assert [number for number in numbers if memory.of(f"{DATA}{number}")] == [3, 4]
+    assert [number for number in numbers if memory.described(f"{number}" * 15)] == [3, 4]
+    for _ in range(9):
+        memory.note(f"{DATA}4", "4" * 15, f"<p>{'4' * 15}</p>")
+    assert memory.of(f"{DATA}3") is not None
+    memory.note(f"{DATA}9", "9" * 60, "9" * 60)
+    assert memory.of(f"{DATA}9") is None
+
+
 def test_each_tag_answers_for_one_picture():
     told = f"{FOX} and\n\n![a red fox in the snow]({STORED})\n\n![a red fox in the snow]({DATA})"
     assert without(told) == f"{FOX} and\n\n{FOX}"
+
+
+class Looked:
+    """Counts the characters that a pattern is let look at."""
+
+    def __init__(self, pattern: re.Pattern[str]) -> None:
+        self.pattern = pattern
+        self.characters = 0
+
+    def search(self, text: str, start: int = 0, end: int = sys.maxsize) -> re.Match[str] | None:
+        self.characters += min(end, len(text)) - start
+        return self.pattern.search(text, start, end)
+
+
+def test_what_stands_before_a_picture_is_not_looked_for_in_the_pictures_before_it(monkeypatch):
+    looked = Looked(history._BEFORE)
+    monkeypatch.setattr(history, "_BEFORE", looked)
+    pictures = "".join(f"\n\n![a red fox in the snow]({DATA}{'A' * 1_000})" for _ in range(20))
+    assert without(f"Once {FOX * 20}{pictures}") == f"Once {FOX * 20}"
+    assert 0 < looked.characters <= 20 * 4
+
+
+@given(before=st.text(st.sampled_from("\r\n x"), max_size=8))
+def test_the_line_breaks_before_a_picture_go_with_it_whatever_stands_before_them(before: str):
+    said = f"{FOX} end{before}"
+    expected = history._BEFORE.sub("", said, count=1)
+    assert without(f"{said}![a red fox in the snow]({DATA})") == expected
 
 
 def test_a_picture_that_the_client_keeps_under_its_own_address_is_known_by_its_tag():

@@ -395,10 +395,10 @@ def test_a_reply_that_ends_in_an_error_gets_no_pictures_and_ends_their_painting(
         assert body == b"".join(events)
         if painter.started.is_set():
             happens(painter.cancelled)
-        assert house.messages() == {}
         web.answer(CHAT, Stream(events).response)
         with pytest.raises(openai.APIError, match="out of memory"):
             list(client_of(house).chat.completions.create(model="m", messages=ASKED, stream=True))
+    assert house.messages() == {}
 
 
 def test_a_server_that_keeps_the_connection_open_behind_the_end_holds_up_nobody(web, tmp_path):

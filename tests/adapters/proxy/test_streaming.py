@@ -106,7 +106,7 @@ def test_a_reply_without_prompts_passes_byte_for_byte_and_costs_no_session(web, 
         status, headers, body = raw_post(f"{house.url}{CHAT}", {"messages": ASKED, "stream": True})
         assert (status, body) == (200, b"".join(events))
         assert headers["content-type"].startswith("text/event-stream")
-        assert not house.journal.records
+        assert not house.journal.appended
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
@@ -265,6 +265,25 @@ def test_nothing_is_kept_of_a_conversation_but_its_pictures(web, tmp_path):
             list(streamed(house))
     assert house.messages() == {}
     assert not house.limner.sessions()
+
+
+def test_nothing_is_left_of_a_reply_that_has_ended(web, tmp_path):
+    stream = Stream([piece(f"Once {FOX}")], reply_of("."), held=True)
+    web.answer(CHAT, stream.response)
+    with proxy_before(web.url, tmp_path, defaults=Wishes("markdown")) as house:
+        chunks = streamed(house)
+        next(chunks)
+        happens(house.painter.started)
+        assert house.holders_of("a red fox in the snow")
+        (session,) = house.limner.sessions()
+        status = f"{house.url}/limner/status?message={session.message_id}"
+        assert httpx.get(status).status_code == 200
+        stream.released.set()
+        (image,) = find_images("".join(contents(list(chunks))))
+        happens(house.limner.has_forgotten)
+        assert not house.holders_of("a red fox in the snow")
+        assert httpx.get(status).status_code == 404
+        assert httpx.get(image.src).status_code == 200
 
 
 def test_an_empty_finish_reason_ends_nothing(web, tmp_path):

@@ -8,6 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
+from limner.adapters.journal_memory import MemoryJournal
 from limner.adapters.proxy.events import data_of, event_of, parsed
 from limner.adapters.proxy.history import TagMemory
 from limner.adapters.proxy.illustration import LONGEST_REPLY, LOOK_MS, Illustrator
@@ -18,9 +19,9 @@ from limner.adapters.proxy.wire import Client
 from limner.adapters.proxy.wishes import Wishes
 from limner.errors import Unavailable
 from limner.text import compile_patterns
-from tests.adapters.proxy.house import DONE, FOX, HEAD, SEA, piece
+from tests.adapters.proxy.house import DONE, FOX, HEAD, SEA, holders_of, piece
 from tests.studio import ScriptedStore, Studio
-from tests.support import settle
+from tests.support import png, settle
 
 pytestmark = pytest.mark.anyio
 
@@ -243,6 +244,36 @@ async def test_a_reply_that_is_left_while_its_session_begins_leaves_nothing_behi
         assert not studio.limner.sessions()
         assert await store.read(illustration.message_id) is None
         assert studio.painter.cancelled == ["a red fox in the snow"]
+
+
+async def test_a_reply_whose_painter_does_not_let_go_ends_and_is_forgotten_when_it_does():
+    started, finishing = anyio.Event(), anyio.Event()
+
+    async def paint(_: object) -> bytes:
+        started.set()
+        with anyio.CancelScope(shield=True):
+            await finishing.wait()
+        return png(1)
+
+    async with Studio(journal=MemoryJournal(keep=0)) as studio:
+        studio.painter.answers["a red fox in the snow"] = [paint]
+        left = anyio.Event()
+
+        async def reply() -> None:
+            async with Illustrator(studio.limner, studio.store, PATTERNS, never).begin() as illustration:
+                await illustration.feed(FOX)
+                await started.wait()
+            left.set()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(reply)
+            await settle()
+            held = holders_of("red fox", studio.limner, [studio.painter, studio.store])
+            assert held
+            finishing.set()
+            await left.wait()
+        assert not holders_of("red fox", studio.limner, [studio.painter, studio.store])
+        assert not studio.store._messages
 
 
 async def test_a_limner_that_is_closed_costs_the_pictures_and_not_the_reply():

@@ -138,6 +138,6 @@ def test_the_key_goes_upstream_and_nowhere_else(web, tmp_path, capfd):
         assert request.headers["authorization"] == f"Bearer {KEY}"
         web.answer_json(CHAT, {"error": {"message": "no"}}, 401)
         raw_post(f"{house.url}{CHAT}", {"messages": ASKED}, {"authorization": f"Bearer {KEY}"})
-    seen = [repr(house.journal.records), repr(house.painter.requests), *capfd.readouterr()]
+    seen = [repr(house.journal.appended), repr(house.painter.requests), *capfd.readouterr()]
     seen += [path.read_bytes().decode("latin-1") for path in tmp_path.rglob("*") if path.is_file()]
     assert not [text for text in seen if KEY in text]

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import errno
 import gc
-import ipaddress
 import logging
-import socket
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 import click
 
 from limner.adapters.cli.errors import EXIT_CODES_HELP, BadInput
+from limner.adapters.cli.listening import BACKLOG, is_loopback, leads_here, listener, shown
 from limner.adapters.cli.logs import say_every_warning, verbosity_option
 from limner.adapters.cli.outputs import check_images_folder
 from limner.adapters.cli.painting_options import PaintingSettings, painting_options
@@ -42,8 +40,6 @@ DEFAULT_PORT = 8808
 
 # What is still going on at Ctrl-C gets this long to end by itself.
 _GRACE_S = 1
-_KEEP_SESSIONS = 100
-_LISTEN_BACKLOG = 2048
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +57,7 @@ class Settings(PaintingSettings):
     data_dir: str
     thumbnail: int
     wait: float
+    max_per_message: int | None
 
 
 @click.command(
@@ -125,6 +122,12 @@ class Settings(PaintingSettings):
     help="How long a reply waits for its pictures at most.",
 )
 @painting_options
+@click.option(
+    "--max-per-message",
+    type=click.IntRange(1, 1000),
+    metavar="N",
+    help="How many images of one reply are made at once; without it as many as --max-concurrent.",
+)
 @verbosity_option
 def serve_command(**options: object) -> None:
     """Illustrate the replies of an OpenAI-compatible chat server, as a proxy before it.
@@ -150,7 +153,7 @@ def _serve(settings: Settings) -> None:
         raise _extra_missing(error) from error
     say_every_warning()  # a painter that fails would be told of nowhere else
     app = _guarded(_app(settings), settings)
-    listener = _listener(settings.host, settings.port)
+    listening = listener(settings.host, settings.port)
     # What it has to say at its worst is a traceback about a connection that was cut on purpose.
     logging.getLogger("uvicorn").setLevel(logging.CRITICAL + 1)
     server = uvicorn.Server(
@@ -162,23 +165,23 @@ def _serve(settings: Settings) -> None:
             access_log=False,
             server_header=False,
             date_header=False,
-            backlog=_LISTEN_BACKLOG,
+            backlog=BACKLOG,
             timeout_graceful_shutdown=_GRACE_S,
         )
     )
-    if not _is_loopback(settings.host):
+    if not is_loopback(settings.host):
         click.echo(
             f"limner: listening on {settings.host}: whoever reaches it over the network may use it", err=True
         )
     # What is here now stays: looking through it for garbage again would hold up every stream for 70 ms.
     gc.collect()
     gc.freeze()
-    where = _shown(settings.host, listener.getsockname()[1])
+    where = shown(settings.host, listening.getsockname()[1])
     for name, value in {**_about(settings), "pictures are kept in": settings.data_dir}.items():
         click.echo(f"limner: {name}: {value}", err=True)
     click.echo(f"limner: http://{where}/v1 is ready; Ctrl-C ends it", err=True)
     with suppress(KeyboardInterrupt):  # how it is meant to end
-        server.run(sockets=[listener])
+        server.run(sockets=[listening])
     click.echo("limner: ended", err=True)
 
 
@@ -228,11 +231,10 @@ def _refuse_what_cannot_be_meant(settings: Settings) -> None:
         raise BadInput(f"--public-url {settings.public_url!r} is no http or https address")
     if not _is_web_address(settings.upstream):
         return  # told of by whoever reads it
-    upstream = urlsplit(settings.upstream)
-    local = {"127.0.0.1", "localhost", "::1", settings.host.casefold()}
-    if upstream.hostname in local and upstream.port == settings.port:
+    if leads_here(settings.upstream, settings.host, settings.port):
         raise BadInput(
-            f"--upstream {upstream.hostname}:{upstream.port} is this proxy itself; name the chat server"
+            f"--upstream {shown_address(settings.upstream)} is this proxy itself; "
+            "name the chat server, or choose another --port"
         )
 
 
@@ -245,13 +247,12 @@ def _is_web_address(text: str) -> bool:
 
 
 def _guarded(app: Starlette, settings: Settings) -> ASGIApp:
-    """The app; where only this machine can reach it, only for who names it by its names."""
-    from limner.adapters.proxy.guard import OwnHostsOnly
+    """The app, but for nobody who comes by another site's page."""
+    from limner.adapters.proxy.guard import Guard
 
-    if not _is_loopback(settings.host):
-        return app
     public = urlsplit(settings.public_url).hostname if settings.public_url else None
-    return OwnHostsOnly(app, [settings.host, *settings.allow_host, *([public] if public else [])])
+    hosts = [settings.host, *settings.allow_host, *([public] if public else [])]
+    return Guard(app, hosts, is_open=not is_loopback(settings.host))
 
 
 def _limner(
@@ -265,15 +266,19 @@ def _limner(
     return Limner(
         generator,
         store=store,
-        journal=MemoryJournal(_KEEP_SESSIONS),
+        journal=MemoryJournal(keep=0),
         images=images,
         data_dir=settings.data_dir,
         patterns=patterns,
         in_code_fences=settings.code_fences,
         prompt_overrides=settings.prompt_override,
-        inspector=PillowInspector(thumbnail_px=settings.thumbnail, strip_metadata=settings.strip_metadata),
+        inspector=PillowInspector(
+            thumbnail_px=settings.thumbnail,
+            previews=False,  # in a reply nobody sees them
+            strip_metadata=settings.strip_metadata,
+        ),
         max_concurrent=settings.max_concurrent,
-        max_per_message=settings.max_concurrent,
+        max_per_message=settings.max_per_message or settings.max_concurrent,
         min_interval_ms=round(settings.min_interval * 1000),
         image_timeout_ms=round(settings.timeout * 1000),
         max_attempts=settings.attempts,
@@ -286,27 +291,3 @@ def _limner(
 def _extra_missing(error: ImportError) -> InvalidSetting:
     package = (error.name or "").partition(".")[0]
     return InvalidSetting(f"limner serve needs {package}: pip install '/path/to/limner[server]'")
-
-
-def _listener(host: str, port: int) -> socket.socket:
-    """A socket that listens. Raises `BadInput` where that cannot be had."""
-    try:
-        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(address[:2], family=family, backlog=_LISTEN_BACKLOG)
-    except socket.gaierror as error:
-        raise BadInput(f"--host {host!r}: {error.strerror}") from error
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise BadInput(f"port {port} of {host} is in use; choose another one with --port") from error
-        raise BadInput(f"cannot listen on {_shown(host, port)}: {error.strerror}") from error
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _shown(host: str, port: Any) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -21,7 +21,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from limner.adapters.proxy.code import Code
 from limner.adapters.proxy.hidden import hidden_pictures
@@ -34,6 +34,7 @@ from limner.workflows.logs import log
 
 LONGEST_TAG = 4_000
 KEEP_TAGS = 10_000
+KEEP_CHARACTERS = 4_000_000
 
 _STORED = re.compile(r"/limner/images/([0-9a-f]{64}\.(?:png|jpg|webp|gif|avif))(?:[?#]|$)")
 # Where Open WebUI keeps the pictures that it takes out of a reply.
@@ -51,27 +52,58 @@ _PROGRESS_LINE = re.compile(r"(?:\n\n)?\[limner\] .*(?:\n|\Z)")
 # A thought that the client sends along in the text; it ends where another begins, so each is read once.
 _THOUGHT = re.compile(r"<(think|thinking)>((?:(?!</?think).)*+)</\1>\n?+", re.DOTALL)
 
-_Value = TypeVar("_Value")
+_Entry = TypeVar("_Entry", bound=tuple[str, ...])
 
 PROGRESS_MARK = "[limner] "
 """How each line of progress begins that was sent as reasoning, so that it is known again."""
 
 
-class TagMemory:
-    """Which tag each picture was made from: the last ones of this process, at most `keep`."""
+class _Recent(Generic[_Entry]):
+    """The last entries: at most `keep`, with at most `characters` in their texts."""
 
-    def __init__(self, keep: int = KEEP_TAGS) -> None:
+    def __init__(self, keep: int, characters: int) -> None:
         self._keep = keep
-        self._tags: OrderedDict[str, tuple[str, str]] = OrderedDict()
-        self._described: OrderedDict[str, tuple[str, str]] = OrderedDict()
-        self._ends: OrderedDict[str, str] = OrderedDict()
+        self._characters = characters
+        self._entries: OrderedDict[str, _Entry] = OrderedDict()
+
+    def put(self, key: str, entry: _Entry) -> None:
+        self.drop(key)
+        self._characters -= _length(entry)
+        self._entries[key] = entry
+        while len(self._entries) > self._keep or self._characters < 0:
+            _, oldest = self._entries.popitem(last=False)
+            self._characters += _length(oldest)
+
+    def get(self, key: str) -> _Entry | None:
+        return self._entries.get(key)
+
+    def drop(self, key: str) -> None:
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            self._characters += _length(entry)
+
+
+def _length(entry: tuple[str, ...]) -> int:
+    return sum(map(len, entry))
+
+
+class TagMemory:
+    """Which tag each picture was made from: the last ones of this process.
+
+    At most `keep` of them, with at most `characters` in all.
+    """
+
+    def __init__(self, keep: int = KEEP_TAGS, characters: int = KEEP_CHARACTERS) -> None:
+        self._tags = _Recent[tuple[str, str]](keep, characters)
+        self._described = _Recent[tuple[str, str]](keep, characters)
+        self._ends = _Recent[tuple[str]](keep, characters)
 
     def note(self, address: str, prompt: str, tag: str) -> None:
         """Remember what stands in a text for a picture, as long as it is short enough to be kept."""
         if len(tag) > LONGEST_TAG:
             return
-        self._put(self._tags, _key(address), (prompt, tag))
-        self._put(self._described, _digest(_words(prompt)), (prompt, tag))
+        self._tags.put(_key(address), (prompt, tag))
+        self._described.put(_digest(_words(prompt)), (prompt, tag))
 
     def of(self, address: str) -> tuple[str, str] | None:
         """The prompt and the tag of a picture; None where it is not known (any more)."""
@@ -89,20 +121,14 @@ class TagMemory:
         """
         place = _place(prompt, text[-_LAST_WORDS:] + ends)
         if ends:
-            self._put(self._ends, place, ends)
+            self._ends.put(place, (ends,))
         else:
-            self._ends.pop(place, None)
+            self._ends.drop(place)
 
     def ends(self, description: str, before: str) -> str:
         """What we put at the end of the text before the picture with this description; mostly nothing."""
-        ends = self._ends.get(_place(description, before), "") if self._ends else ""
+        [ends] = self._ends.get(_place(description, before)) or ("",)
         return ends if before.endswith(ends) else ""
-
-    def _put(self, kept: OrderedDict[str, _Value], key: str, value: _Value) -> None:
-        kept[key] = value
-        kept.move_to_end(key)
-        while len(kept) > self._keep:
-            kept.popitem(last=False)
 
 
 def without_pictures(

@@ -1,7 +1,7 @@
 """The pictures of one reply, from its first piece of text to the last picture.
 
 A reply without a prompt costs a scan and no more: Limner's session is opened with the first prompt, and then
-gets the text so far in one piece. The message lives in memory only and is forgotten at the end: the
+gets the text so far in one piece. The message lives in memory only and all of it is forgotten at the end: the
 conversation belongs to the client, which sends all of it along each time, and a reply that was cut off by the
 end of this process has nobody left to be told of it.
 """
@@ -169,6 +169,11 @@ class Illustration:
             with suppress(LimnerError):  # it may have ended by itself
                 await self._limner.cancel(self.message_id)
             await self._store.delete(self.message_id)
+        # Who does not wait does not undo it: a painter may take its time to let go.
+        with anyio.move_on_after(_LAST_WORDS_S, shield=True), suppress(LimnerError):
+            await self._limner.forget(self.message_id)
+        with anyio.CancelScope(shield=True):
+            await self._store.delete(self.message_id)  # a text that was cut off may have been saved since
 
     # --- what Limner is asked
 
