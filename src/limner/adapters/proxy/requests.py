@@ -20,6 +20,7 @@ from limner.text import PromptPatterns
 
 _SYSTEM_ROLES = ("system", "developer")
 _REASONING = ("reasoning_content", "reasoning")
+_TASK = "### Task:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ class ChatRequests:
         messages = request.get("messages")
         if isinstance(messages, list):
             changed = self._clean(messages) or changed
-            if wishes.teach and wishes.illustrate:
+            if wishes.teach and wishes.illustrate and not _is_task(request):
                 changed = self._teach(messages) or changed
         sent = json.dumps(request).encode("ascii") if changed else body
         return ChatRequest(sent, wishes, wishes.illustrate and _wants_text(request))
@@ -153,4 +154,19 @@ def _wants_text(request: dict[str, Any]) -> bool:
     several = request.get("n")
     form = request.get("response_format")
     kind = form.get("type", "text") if isinstance(form, dict) else "text"
-    return several in (None, 1) and kind == "text"
+    return several in (None, 1) and kind == "text" and not _is_task(request)
+
+
+def _is_task(request: dict[str, Any]) -> bool:
+    """Whether a program asks for itself: Open WebUI for titles, tags and follow-up questions.
+
+    They are one message of its user's, in one piece, that begins like its templates (0.12.4, `config.py`).
+    """
+    messages = request.get("messages")
+    if request.get("stream") or not isinstance(messages, list):
+        return False
+    asked = [each for each in messages if isinstance(each, dict) and each.get("role") not in _SYSTEM_ROLES]
+    if len(asked) != 1 or asked[0].get("role") != "user":
+        return False
+    content = asked[0].get("content")
+    return isinstance(content, str) and content.lstrip().startswith(_TASK)
