@@ -332,7 +332,7 @@ class StorageError(LimnerError):
     """Messages, images or the journal could not be read or written."""
 
     kind = "storage_error"
-    hint = "Check the disk or the database; nothing was written."
+    hint = "Check the disk or the database."
 
 
 class VersionConflict(StorageError):

@@ -23,7 +23,7 @@ from limner.errors import (
     VersionConflict,
 )
 from limner.text import strip_illustrations
-from limner.workflows.streaming import JOURNAL_PATIENCE_MS
+from limner.workflows.streaming import JOURNAL_PATIENCE_MS, SAVE_PATIENCE_MS, SAVE_PAUSES_MS
 from tests.journeys.seeded import run_seeded, virtual_milliseconds
 from tests.studio import FakeInspector, ScriptedStore, Studio, split, tag
 from tests.support import FakeImageStore, FakePainter, ScriptedJournal, settle
@@ -477,17 +477,62 @@ async def test_a_store_that_always_reports_a_conflict_ends_the_seal_with_an_erro
 # --- a store that fails at the seal
 
 
-async def test_a_store_that_fails_at_the_seal_is_told_and_the_streamed_text_counts():
+async def test_a_store_that_fails_at_the_seal_is_told_and_the_text_is_saved_once_it_works():
     async with Studio() as studio:
         await studio.limner.observe("m", STORY)
         await settle()
-        studio.store.read_errors = [StorageError("the disk is gone")]
-        with capture_logs() as logs, pytest.raises(StorageError, match="the disk is gone"):
+        studio.store.read_errors = [StorageError("the disk is full")] * (len(SAVE_PAUSES_MS) + 2)
+        with capture_logs() as logs, pytest.raises(StorageError, match="the disk is full"):
             await studio.limner.seal("m")
-        result = await studio.limner.finished("m")
-        # The text was never saved, so there is nothing to write into; no image is lost for that.
-        assert [image.reason for image in result.unplaced] == ["message-gone", "message-gone"]
+        assert studio.store.written == []
+        for pause in (*SAVE_PAUSES_MS, SAVE_PAUSES_MS[-1]):
+            await studio.tick(pause - 1)
+            assert studio.store.written == []
+            await studio.tick(1)
+        assert studio.store.written == []
+        await studio.tick(SAVE_PAUSES_MS[-1])
+        assert studio.store.written[0] == ("m", STORY)
+        assert len((await studio.limner.finished("m")).placed) == 2
         assert "store_failed" in [entry["event"] for entry in logs]
+
+
+async def test_a_text_that_no_store_takes_for_five_minutes_loses_no_image():
+    async with Studio() as studio:
+        await studio.limner.observe("m", STORY)
+        await settle()
+        studio.store.write_errors = [StorageError("the disk is full")] * 100
+        with pytest.raises(StorageError, match="the disk is full"):
+            await studio.limner.seal("m")
+        for _ in range(SAVE_PATIENCE_MS // SAVE_PAUSES_MS[-1] + 1):
+            await studio.tick(SAVE_PAUSES_MS[-1])
+        result = await studio.limner.finished("m")
+        # There is nothing to write into.
+        assert [image.reason for image in result.unplaced] == ["message-gone", "message-gone"]
+
+
+async def test_a_session_that_is_cancelled_while_its_text_cannot_be_saved_still_has_it_saved():
+    async with Studio() as studio:
+        await studio.limner.observe("m", STORY)
+        await settle()
+        studio.store.write_errors = [StorageError("the disk is full")]
+        with pytest.raises(StorageError, match="the disk is full"):
+            await studio.limner.seal("m")
+        assert (await studio.limner.cancel("m")).state == "cancelled"
+        await studio.tick(SAVE_PAUSES_MS[0])
+        assert studio.store.written == [("m", STORY)]
+
+
+async def test_a_text_that_could_not_be_saved_does_not_overwrite_that_of_a_newer_stream():
+    async with Studio() as studio:
+        await studio.limner.observe("m", "the old text")
+        await settle()
+        studio.store.write_errors = [StorageError("the disk is full")]
+        with pytest.raises(StorageError, match="the disk is full"):
+            await studio.limner.seal("m")
+        async for _ in studio.limner.illustrate("m", "the new text"):
+            pass
+        await studio.tick(SAVE_PAUSES_MS[0])
+        assert studio.store.written == [("m", "the new text")]
 
 
 async def test_a_host_store_that_raises_anything_at_all_counts_as_storage():
@@ -497,6 +542,7 @@ async def test_a_host_store_that_raises_anything_at_all_counts_as_storage():
         studio.store.read_errors = [KeyError("bug")]
         with pytest.raises(StorageError, match="KeyError"):
             await studio.limner.seal("m")
+        await studio.tick(SAVE_PAUSES_MS[0])
         await studio.limner.finished("m")
 
 

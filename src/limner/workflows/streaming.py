@@ -7,6 +7,7 @@ empties in order. `seal` says that the text is final; it is scanned once more, a
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -45,7 +46,13 @@ MAX_PROMPTS = 1_000
 IDLE_LIMIT_MS = 600_000
 """How long a stream may bring nothing before it counts as abandoned: longer than models think."""
 
-JOURNAL_PATIENCE_MS = 30_000
+SAVE_PAUSES_MS = (100, 500, 1_000, 2_000, 5_000)
+"""The pauses, in ms, before a text that could not be saved is tried again; the last one again and again."""
+
+SAVE_PATIENCE_MS = 300_000
+"""For how long, in ms, that is tried. Its images cannot be written before, and wait."""
+
+JOURNAL_PATIENCE_MS = 10_000
 """How long `MessageStream.seal` waits for a journal that cannot be written, before it lets its caller go."""
 
 
@@ -109,10 +116,12 @@ class MessageStream:
         self._began = anyio.Event()
         self._seal: _Seal | None = None
         self._ending = anyio.Event()
+        self._tried = anyio.Event()
         self._settled = anyio.Event()
         self._settled_text = ""
         self._sealed = anyio.Event()
         self._error: StorageError | NotRunning | None = None
+        self._save_error: StorageError | None = None
 
     async def begin(self, tasks: anyio.abc.TaskGroup) -> None:
         """Ask for the session, cancelling the one before it, and take the text in meanwhile.
@@ -191,16 +200,20 @@ class MessageStream:
         """Say that the text is final, and wait until the session is sealed.
 
         `final_text` is the text as the host will keep it, where that differs from what was streamed.
-        Raises `StorageError` where the store could not be asked; the streamed text then counts. Also where
-        the journal cannot be written for half a minute; the seal then stands in line. Raises `NotRunning`
-        where Limner was closed before that.
+        Raises `StorageError` where the text could not be saved, and goes on trying. Also where the journal
+        cannot be written for ten seconds; the seal then stands in line. Raises `NotRunning` where Limner was
+        closed before that.
         """
         self.seal_soon(final_text)
         if self._began.is_set():
             # Bounded by itself: each call of the store is.
-            await self._settled.wait()
+            await self._tried.wait()
+            if self._save_error is not None:
+                raise self._save_error
         with anyio.move_on_after(JOURNAL_PATIENCE_MS / 1000):
             await self._sealed.wait()
+        if self._save_error is not None:
+            raise self._save_error
         if not self._sealed.is_set():
             text = "has its text; its images wait" if self._settled.is_set() else "waits"
             raise StorageError(f"message {self.message_id!r} {text} for the journal to be writable")
@@ -242,6 +255,7 @@ class MessageStream:
             self._opened.set()
             self._began.set()
             self._ending.set()
+            self._tried.set()
             self._settled.set()
             self._sealed.set()
             self._idle.cancel()
@@ -337,14 +351,31 @@ class MessageStream:
             return  # another stream has the message now, or Limner was closed before there was a session
         final_text = self._seal.final_text
         try:
-            self._settled_text = await self._settle_text(final_text)
-        except Exception as error:  # noqa: BLE001 - a host's own store may raise anything
-            told = f"message {self.message_id!r} could not be read or saved: {brief(error)}"
-            self._error = error if isinstance(error, StorageError) else StorageError(told)
-            log.warning("store_failed", message_id=self.message_id, error=brief(error))
-            self._settled_text = self.text if final_text is None else final_text
+            self._settled_text = await self._saved_at_last(final_text)
         finally:
+            self._tried.set()
             self._settled.set()
+
+    async def _saved_at_last(self, final_text: str | None) -> str:
+        """The text that counts, as soon as the store has it. One that it never takes counts as it is."""
+        given_up = self._alarm.clock() + SAVE_PATIENCE_MS
+        pauses = itertools.chain(SAVE_PAUSES_MS, itertools.repeat(SAVE_PAUSES_MS[-1]))
+        while True:
+            try:
+                text = await self._settle_text(final_text)
+            except Exception as error:  # noqa: BLE001 - a host's own store may raise anything
+                told = f"message {self.message_id!r} could not be read or saved: {brief(error)}"
+                self._save_error = error if isinstance(error, StorageError) else StorageError(told)
+                log.warning("store_failed", message_id=self.message_id, error=brief(error))
+                # Who writes there all the time, or deletes, does not do so by accident.
+                is_lasting = isinstance(error, VersionConflict | MessageGone)
+                if is_lasting or self._alarm.clock() >= given_up:
+                    return self.text if final_text is None else final_text
+                self._tried.set()
+                await self._alarm.sleep(next(pauses))
+            else:
+                self._save_error = None
+                return text
 
     async def _end(self) -> None:
         if self._scanner.error is not None:
