@@ -21,8 +21,6 @@ from limner.adapters.sinks.open_webui import (
     _WORKERS,
     OpenWebUISettings,
     stop_workers,
-    with_prompts,
-    without_prompts,
 )
 from limner.errors import InvalidSetting
 from limner.text import find_images
@@ -220,6 +218,31 @@ async def test_a_stopped_reply_is_forgotten_when_its_stream_counts_as_abandoned(
     assert chat.history[1]["output"][0]["content"][0]["text"] == f"A {LAMP} and"
 
 
+def parts_of(chat: OpenWebUI) -> list[str]:
+    [item] = chat.history[-1]["output"]
+    return [part["text"] for part in item["content"]]
+
+
+async def test_a_word_that_a_stop_divided_is_one_in_the_text_that_is_kept(settings):
+    chat = OpenWebUI(SOURCE, **settings)
+    await chat.ask("tell me", streamed(f"A {LAMP}\n\nThen all w"), stop=True)
+    await chat.go_on(streamed("as quiet."))
+    [image] = find_images(chat.shown)
+    assert chat.history[-1]["content"] == f"A ![a lighthouse]({image.src})\n\nThen all was quiet."
+    assert parts_of(chat) == [f"A ![a lighthouse]({image.src})\n\nThen all w", "as quiet."]
+
+
+async def test_a_prompt_that_a_stop_divided_is_one_and_gives_one_image(settings, monkeypatch):
+    painter = FakePainter()
+    monkeypatch.setattr("limner.adapters.limner.generator_from", lambda name: painter)
+    chat = OpenWebUI(SOURCE, **settings)
+    await chat.ask("tell me", streamed(f"One. {LAMP[:25]}"), stop=True)
+    await chat.go_on(streamed(f"{LAMP[25:]} Two."))
+    [image] = find_images(chat.shown)
+    assert painter.prompts == [image.alt] == ["a lighthouse"]
+    assert parts_of(chat) == [f"One. ![a lighthouse]({image.src})", " Two."]
+
+
 async def test_a_call_that_is_no_reply_in_a_chat_is_left_alone(settings):
     host = OpenWebUI(SOURCE, **settings)
     host.filter.valves = host.filter.Valves(**settings)
@@ -240,24 +263,6 @@ def test_the_valves_of_the_example_are_the_settings():
     filter_object = OpenWebUI(SOURCE).filter
     given = filter_object.Valves().model_dump(exclude={"priority", "instruction"})
     assert OpenWebUISettings(**given) == OpenWebUISettings()
-
-
-# --- the texts
-
-
-def test_a_prompt_without_an_image_stays():
-    assert without_prompts(f"{LAMP} and {SEA}\n\n![a](u.png)") == f"{LAMP} and ![a](u.png)"
-
-
-def test_images_of_others_stay_and_take_no_prompts_place():
-    text = f"{LAMP} is here: ![logo](https://elsewhere.test/l.png)"
-    assert without_prompts(text) == text
-    assert with_prompts(text, lambda url: False) == text
-
-
-def test_prompts_come_back_for_images():
-    shown = "A ![a lighthouse](/cache/limner/1.png) B"
-    assert with_prompts(shown, OpenWebUISettings().is_ours) == f"A {LAMP} B"
 
 
 def test_pictures_must_be_one_of_three():

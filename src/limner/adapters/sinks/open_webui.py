@@ -23,11 +23,11 @@ from limner.adapters.journal_memory import MemoryJournal
 from limner.adapters.limner import Limner
 from limner.adapters.message_memory import MemoryMessageStore
 from limner.adapters.sinks.background import BackgroundLimner
+from limner.adapters.sinks.open_webui_texts import texts_in, with_prompts, without_prompts
 from limner.adapters.sinks.replies import Replies
 from limner.adapters.sinks.thumbnail_store import ThumbnailStore
 from limner.adapters.token_text import text_of
 from limner.errors import InvalidSetting, LimnerError
-from limner.text import DEFAULT_PATTERNS, extract_image_prompts, find_images, strip_illustrations
 from limner.workflows.logs import log
 from limner.workflows.ports import ImageStore
 from limner.workflows.telling import Illustrated, StatusLine
@@ -35,9 +35,8 @@ from limner.workflows.telling import Illustrated, StatusLine
 Emitter = Callable[[dict[str, Any]], Awaitable[object]]
 """Open WebUI's `__event_emitter__`."""
 
-# Between the parts of a structured reply, which are illustrated as one text. Invisible, and of no language.
+# Between the items of a structured reply, which are illustrated as one text. Invisible, and of no language.
 _BETWEEN = "\n\n\u2063\u2063\u2063\n\n"
-_TAG = DEFAULT_PATTERNS[0]
 _CACHE_URL = "/cache/limner"
 _INTERVAL_MS = 1_000  # every line is kept in the chat
 
@@ -144,7 +143,7 @@ class OpenWebUIFilter:
         is_ours = self._settings().is_ours
         for message in messages:
             if message.get("role") == "assistant":
-                for text, put in _texts_in(message):
+                for text, put in texts_in(message):
                     put(with_prompts(text, is_ours))
         if _is_reply(metadata):
             try:
@@ -180,51 +179,22 @@ class OpenWebUIFilter:
         ids = {"chat_id": body.get("chat_id"), "message_id": body.get("id"), **(metadata or {})}
         if message is None or not _is_reply(ids):
             return body
-        parts = _texts_in(message)
+        texts = texts_in(message)
         try:
             worker = await _worker(self._settings())
-            text = await worker.illustrate(ids["message_id"], _BETWEEN.join(text for text, _ in parts), emit)
+            text = await worker.illustrate(ids["message_id"], _BETWEEN.join(text for text, _ in texts), emit)
         except LimnerError as error:
             await OpenWebUISink(emit).show_status(_no_pictures(error))
             return body
         pieces = [] if text is None else text.split(_BETWEEN)
-        if pieces and len(pieces) == len(parts):
-            for (_, put), piece in zip(parts, pieces, strict=True):
+        if pieces and len(pieces) == len(texts):
+            for (_, put), piece in zip(texts, pieces, strict=True):
                 put(without_prompts(piece))
             if message.get("output"):
-                message["content"] = "\n".join(text for text, _ in _texts_in(message) if text.strip())
+                message["content"] = "\n".join(text for text, _ in texts_in(message) if text.strip())
             elif emit is not None:
                 await emit({"type": "replace", "data": {"content": message["content"]}})
         return body
-
-
-# --- the texts
-
-
-def without_prompts(text: str) -> str:
-    """An illustrated text with each image in the place of its prompt. A prompt without an image stays."""
-    prompts = extract_image_prompts(text)
-    kept: list[str] = []
-    done = 0
-    for image in find_images(text):
-        before = [prompt for prompt in prompts if done <= prompt.start and prompt.end <= image.start]
-        if before and not text[before[-1].end : image.start].strip():
-            kept.append(text[done : before[-1].start])
-            done = image.start
-    return "".join(kept) + text[done:]
-
-
-def with_prompts(text: str, is_ours: Callable[[str], bool]) -> str:
-    """A text with prompts instead of Limner's images: what a model is to see of its earlier replies."""
-    text = strip_illustrations(text)
-    kept: list[str] = []
-    done = 0
-    for image in find_images(text):
-        if is_ours(image.src):
-            prompt = image.alt.replace("\\", "").replace('"', '\\"')
-            kept += [text[done : image.start], f"{_TAG.opener}{prompt}{_TAG.closer}"]
-            done = image.end
-    return "".join(kept) + text[done:]
 
 
 # --- what runs in this process
@@ -328,26 +298,6 @@ def _piece(event: Mapping[str, Any]) -> str:
     return text_of("openai")(event) if is_models else ""
 
 
-def _texts_in(message: dict[str, Any]) -> list[tuple[str, Callable[[str], None]]]:
-    """The texts of a message, each with what puts another in its place."""
-    holders = [
-        part
-        for item in message.get("output") or []
-        if item.get("type") == "message"
-        for part in item.get("content") or []
-    ]
-    if not holders and isinstance(message.get("content"), list):
-        holders = message["content"]
-    texts: list[tuple[str, Callable[[str], None]]] = [
-        (part["text"], partial(part.__setitem__, "text"))
-        for part in holders
-        if isinstance(part.get("text"), str)
-    ]
-    if not texts and isinstance(message.get("content"), str):
-        texts = [(message["content"], partial(message.__setitem__, "content"))]
-    return texts
-
-
 def _instruct(messages: list[dict[str, Any]], instruction: str) -> None:
     """Add the instruction to the system message, which is the first one."""
     if not instruction:
@@ -355,7 +305,7 @@ def _instruct(messages: list[dict[str, Any]], instruction: str) -> None:
     if not messages or messages[0].get("role") != "system":
         messages.insert(0, {"role": "system", "content": instruction})
         return
-    *_, (text, put) = _texts_in(messages[0]) or [("", partial(messages[0].__setitem__, "content"))]
+    *_, (text, put) = texts_in(messages[0]) or [("", partial(messages[0].__setitem__, "content"))]
     put(f"{text}\n\n{instruction}".strip())
 
 
