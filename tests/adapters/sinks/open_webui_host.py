@@ -82,7 +82,7 @@ class OpenWebUI:
         if not stop:  # the button: the outlet is not called then
             await self.outlet(message_id)
 
-    async def go_on(self, events: Iterable[dict[str, Any]]) -> None:
+    async def go_on(self, events: Iterable[dict[str, Any]], *, stop: bool = False) -> None:
         """The button Continue below the last reply: the same message, whose last item gets one more part."""
         reply = self.history[-1]
         messages = [{"role": m["role"], "content": self._content(m)} for m in self.history]
@@ -90,7 +90,8 @@ class OpenWebUI:
         await self._call("inlet", {"model": "m", "messages": messages}, extra)
         text = await self._stream(events, extra)
         reply["output"][-1]["content"].append({"type": "output_text", "text": text})
-        await self.outlet(reply["id"])
+        if not stop:
+            await self.outlet(reply["id"])
 
     async def outlet(self, message_id: str) -> None:
         """What happens when the reply is complete."""

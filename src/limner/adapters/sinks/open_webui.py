@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,8 +28,8 @@ from limner.adapters.sinks.open_webui_texts import texts_in, with_prompts, witho
 from limner.adapters.sinks.replies import Replies
 from limner.adapters.sinks.thumbnail_store import ThumbnailStore
 from limner.adapters.token_text import text_of
-from limner.errors import InvalidSetting, LimnerError
-from limner.workflows.logs import log
+from limner.errors import InvalidSetting, LimnerError, NotRunning
+from limner.workflows.logs import brief, log
 from limner.workflows.ports import ImageStore
 from limner.workflows.telling import Illustrated, StatusLine
 
@@ -39,6 +40,13 @@ Emitter = Callable[[dict[str, Any]], Awaitable[object]]
 _BETWEEN = "\n\n\u2063\u2063\u2063\n\n"
 _CACHE_URL = "/cache/limner"
 _INTERVAL_MS = 1_000  # every line is kept in the chat
+
+QUIET_MS = 10_000
+"""How long no text may come before a line on images that are all settled is hidden.
+
+Of a reply that was stopped Open WebUI says nothing, and the line would shimmer for ever. Models seldom pause
+longer between two tokens; where one does, the line is back with its next image.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,24 +114,47 @@ def _cache_folder() -> Path:
 class OpenWebUISink:
     """One reply: status lines go to the emitter, the illustrated text is kept in `text` for the outlet.
 
-    `told` is set when there is nothing more to wait for.
+    `told` is set when there is nothing more to wait for, `line_stands` while a line is shown that is not the
+    last one. `heard_at`: when the last piece of the reply came, in ms since 1970; 0: it did not stream.
     """
 
     def __init__(self, emit: Emitter | None) -> None:
         self.text: str | None = None
         self.told = asyncio.Event()
+        self.line_stands = asyncio.Event()
+        self.heard_at = 0
+        self._line = StatusLine("")
         self._emit = emit
+        self._emitting = asyncio.Lock()
 
     async def show_status(self, line: StatusLine) -> None:
         """Show the line above the reply; a last one that says nothing of failure hides it."""
-        if self._emit is not None:
-            hidden = line.done and not line.failed
-            data = {"description": line.text, "done": line.done, "hidden": hidden}
-            await self._emit({"type": "status", "data": data})
+        async with self._emitting:
+            self._line = line
+            if line.done:
+                self.line_stands.clear()
+            else:
+                self.line_stands.set()
+            await self._show(line, hidden=line.done and not line.failed)
+
+    async def hide_status(self) -> None:
+        """Hide the line that stands, until there is another one. What the emitter raises is logged."""
+        async with self._emitting:
+            if self.line_stands.is_set():
+                self.line_stands.clear()
+                try:
+                    await self._show(self._line._replace(done=True), hidden=True)
+                except Exception as error:  # noqa: BLE001 - the host's own; a line of status is a nicety
+                    log.warning("sink_failed", error=brief(error))
 
     async def replace_text(self, message: Illustrated) -> None:
         """Keep the text."""
         self.text = message.text
+
+    async def _show(self, line: StatusLine, *, hidden: bool) -> None:
+        if self._emit is not None:
+            data = {"description": line.text, "done": line.done, "hidden": hidden}
+            await self._emit({"type": "status", "data": data})
 
 
 class OpenWebUIFilter:
@@ -219,8 +250,8 @@ class _Worker:
         limner, replies = await self._running()
         text = self._texts[message_id] = self._texts.get(message_id, "") + piece
         await limner.observe(message_id, text)
-        if message_id not in self._sinks:
-            self._follow(limner, replies, message_id, emit)
+        sink = self._sinks.get(message_id) or self._follow(limner, replies, message_id, emit)
+        sink.heard_at = limner.alarm.clock()
 
     async def illustrate(self, message_id: str, text: str, emit: Emitter | None) -> str | None:
         """The illustrated text of a finished reply; None where there are no images in it."""
@@ -242,7 +273,11 @@ class _Worker:
         sink = self._sinks[message_id] = OpenWebUISink(emit)
 
         async def tell() -> None:
-            await replies.follow(message_id, sink)
+            hiding = asyncio.create_task(_hide_when_quiet(limner, message_id, sink))
+            try:
+                await replies.follow(message_id, sink)
+            finally:
+                hiding.cancel()
             self._texts.pop(message_id, None)
             self._sinks.pop(message_id, None)
             sink.told.set()
@@ -253,6 +288,21 @@ class _Worker:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return sink
+
+
+async def _hide_when_quiet(limner: Limner, message_id: str, sink: OpenWebUISink) -> None:
+    """Hide the line of a reply whenever neither text nor images are to be expected, until cancelled."""
+    with suppress(NotRunning):
+        while True:
+            await sink.line_stands.wait()
+            rest = sink.heard_at + QUIET_MS - limner.alarm.clock()
+            if rest > 0:
+                await limner.alarm.sleep(rest)
+            elif limner.counts(message_id).outstanding:
+                await limner.manager.progress.wait_all_complete(message_id)
+                await limner.alarm.sleep(_INTERVAL_MS)  # the line that says so, or the text, comes first
+            else:
+                await sink.hide_status()
 
 
 _WORKERS: dict[OpenWebUISettings, _Worker] = {}
