@@ -72,11 +72,7 @@ class OpenWebUI:
         self.requests.append(body["messages"])
         output: list[dict[str, Any]] = []
         for events in rounds:
-            text = ""
-            for event in events:
-                event = await self._call("stream", event, extra)
-                for choice in event.get("choices", []):
-                    text += choice["delta"].get("content") or ""
+            text = await self._stream(events, extra)
             if output:
                 output.append({"type": "function_call", "name": "clock", "arguments": "{}"})
             output.append({"type": "message", "content": [{"type": "output_text", "text": text}]})
@@ -85,6 +81,17 @@ class OpenWebUI:
         self.history.append(reply)
         if not stop:  # the button: the outlet is not called then
             await self.outlet(message_id)
+
+    async def go_on(self, events: Iterable[dict[str, Any]], *, stop: bool = False) -> None:
+        """The button Continue below the last reply: the same message, whose last item gets one more part."""
+        reply = self.history[-1]
+        messages = [{"role": m["role"], "content": self._content(m)} for m in self.history]
+        extra = self._extra(reply["id"])
+        await self._call("inlet", {"model": "m", "messages": messages}, extra)
+        text = await self._stream(events, extra)
+        reply["output"][-1]["content"].append({"type": "output_text", "text": text})
+        if not stop:
+            await self.outlet(reply["id"])
 
     async def outlet(self, message_id: str) -> None:
         """What happens when the reply is complete."""
@@ -96,6 +103,14 @@ class OpenWebUI:
                 message.update(content=changed["content"])
             if changed.get("output") and changed["output"] != message.get("output"):
                 message.update(output=changed["output"])
+
+    async def _stream(self, events: Iterable[dict[str, Any]], extra: dict[str, Any]) -> str:
+        text = ""
+        for event in events:
+            event = await self._call("stream", event, extra)
+            for choice in event.get("choices", []):
+                text += choice["delta"].get("content") or ""
+        return text
 
     def _content(self, message: dict[str, Any]) -> str:
         return message["content"] or output_text(message.get("output") or [])

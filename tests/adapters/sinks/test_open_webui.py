@@ -19,14 +19,15 @@ from limner.adapters.limner import Limner
 from limner.adapters.message_memory import MemoryMessageStore
 from limner.adapters.sinks.open_webui import (
     _WORKERS,
+    QUIET_MS,
     OpenWebUISettings,
+    OpenWebUISink,
     stop_workers,
-    with_prompts,
-    without_prompts,
 )
-from limner.errors import InvalidSetting
+from limner.errors import InvalidSetting, Moderated
 from limner.text import find_images
 from limner.workflows.streaming import IDLE_LIMIT_MS
+from limner.workflows.telling import StatusLine
 from tests.adapters.sinks.open_webui_host import OpenWebUI, chunk
 from tests.studio import split
 from tests.support import FakePainter, ManualClock, settle
@@ -191,9 +192,134 @@ async def test_a_stopped_reply_is_left_as_it_is(settings):
     assert len(find_images(chat.shown)) == 1
 
 
-async def test_a_stopped_reply_is_forgotten_when_its_stream_counts_as_abandoned(settings, monkeypatch):
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> ManualClock:
     clock = ManualClock()
     monkeypatch.setattr("limner.adapters.sinks.open_webui.Limner", partial(Limner, clock=clock))
+    return clock
+
+
+async def running() -> Limner:
+    [worker] = _WORKERS.values()
+    return await worker.background.start()
+
+
+async def pass_time(clock: ManualClock, milliseconds: int) -> None:
+    clock.tick(milliseconds)
+    (await running()).alarm.ring()
+    await settle()
+
+
+async def all_settled(message_id: str = "message-0") -> None:
+    """Wait until all images found are painted or failed, which takes no time of the clock's."""
+    await settle()
+    await (await running()).manager.progress.wait_all_complete(message_id)
+    await settle()
+
+
+@pytest.fixture
+def painter(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> FakePainter:
+    painter = FakePainter()
+    monkeypatch.setattr("limner.adapters.limner.generator_from", lambda name: painter)
+    return painter
+
+
+ONE_OF_ONE = {"description": "Generating 1/1 image…", "done": False, "hidden": False}
+HIDDEN = {**ONE_OF_ONE, "done": True, "hidden": True}
+
+
+async def test_the_line_of_a_stopped_reply_is_hidden_when_no_text_has_come_for_ten_seconds(settings, clock):
+    chat = OpenWebUI(SOURCE, **settings)
+    await chat.ask("tell me", streamed(f"A {LAMP} and"), stop=True)
+    await all_settled()
+    await pass_time(clock, 1_000)  # lines keep their distance
+    assert chat.statuses[-1] == ONE_OF_ONE
+    await pass_time(clock, QUIET_MS - 1_001)
+    assert chat.statuses[-1] == ONE_OF_ONE
+    await pass_time(clock, 1)
+    assert chat.statuses[-2:] == [ONE_OF_ONE, HIDDEN]
+    lines = len(chat.statuses)
+    await pass_time(clock, 60_000)
+    assert len(chat.statuses) == lines
+
+
+async def test_the_line_stands_while_text_comes(settings, clock):
+    chat = OpenWebUI(SOURCE, **settings)
+    await chat.ask("tell me", streamed(f"A {LAMP} and"), stop=True)
+    await all_settled()
+    for _ in range(5):
+        await pass_time(clock, QUIET_MS - 1)
+        await chat.go_on(streamed("."), stop=True)
+    assert chat.statuses[-1] == ONE_OF_ONE
+
+
+async def test_the_line_stands_until_the_last_image_is_painted(settings, clock, painter):
+    painter.hold()
+    chat = OpenWebUI(SOURCE, **settings)
+    await chat.ask("tell me", streamed(f"A {LAMP} and"), stop=True)
+    await settle()
+    await pass_time(clock, 60_000)
+    assert chat.statuses == [{**ONE_OF_ONE, "description": "Generating 0/1 image…"}]
+    painter.release_all()
+    await all_settled()
+    assert chat.statuses[1:] == [ONE_OF_ONE]
+    await pass_time(clock, 1_000)
+    assert chat.statuses[1:] == [ONE_OF_ONE, HIDDEN]
+
+
+async def test_the_line_on_an_image_that_failed_is_hidden_too(settings, clock, painter):
+    painter.answers["a lighthouse"] = [Moderated("not this one")]
+    chat = OpenWebUI(SOURCE, **settings)
+    await chat.ask("tell me", streamed(f"A {LAMP} and"), stop=True)
+    await all_settled()
+    await pass_time(clock, 1_000)
+    await pass_time(clock, QUIET_MS)
+    assert chat.statuses[-1] == HIDDEN
+
+
+async def test_the_line_is_back_when_the_reply_goes_on_to_its_next_image(settings, clock, painter):
+    chat = OpenWebUI(SOURCE, **settings)
+    await chat.ask("tell me", streamed(f"A {LAMP} and"), stop=True)
+    await all_settled()
+    await pass_time(clock, 1_000)
+    await pass_time(clock, QUIET_MS)
+    assert chat.statuses[-1] == HIDDEN
+    painter.hold()
+    await chat.go_on(streamed(f" B {SEA}"), stop=True)
+    await pass_time(clock, 1_000)
+    assert chat.statuses[-1] == {**ONE_OF_ONE, "description": "Generating 1/2 images…"}
+    painter.release_all()
+    await all_settled()
+    await pass_time(clock, 1_000)
+    await pass_time(clock, QUIET_MS)
+    assert chat.statuses[-1] == {**HIDDEN, "description": "Generating 2/2 images…"}
+
+
+async def test_a_line_that_is_the_last_one_is_not_hidden():
+    events: list[dict[str, Any]] = []
+
+    async def emit(event: dict[str, Any]) -> None:
+        events.append(event["data"])
+
+    sink = OpenWebUISink(emit)
+    await sink.hide_status()
+    await sink.show_status(StatusLine("Painted 0/1 image. No.", done=True, failed=True))
+    await sink.hide_status()
+    assert events == [{"description": "Painted 0/1 image. No.", "done": True, "hidden": False}]
+
+
+async def test_an_emitter_that_fails_costs_the_line_only():
+    async def emit(event: dict[str, Any]) -> None:
+        if event["data"]["hidden"]:
+            raise ConnectionError("gone")
+
+    sink = OpenWebUISink(emit)
+    await sink.show_status(StatusLine("Generating 1/1 image…"))
+    await sink.hide_status()
+    assert not sink.line_stands.is_set()
+
+
+async def test_a_stopped_reply_is_forgotten_when_its_stream_counts_as_abandoned(settings, clock):
     chat = OpenWebUI(SOURCE, **settings)
     await chat.ask("tell me", streamed(f"A {LAMP} and"), stop=True)
     await settle()
@@ -220,6 +346,29 @@ async def test_a_stopped_reply_is_forgotten_when_its_stream_counts_as_abandoned(
     assert chat.history[1]["output"][0]["content"][0]["text"] == f"A {LAMP} and"
 
 
+def parts_of(chat: OpenWebUI) -> list[str]:
+    [item] = chat.history[-1]["output"]
+    return [part["text"] for part in item["content"]]
+
+
+async def test_a_word_that_a_stop_divided_is_one_in_the_text_that_is_kept(settings):
+    chat = OpenWebUI(SOURCE, **settings)
+    await chat.ask("tell me", streamed(f"A {LAMP}\n\nThen all w"), stop=True)
+    await chat.go_on(streamed("as quiet."))
+    [image] = find_images(chat.shown)
+    assert chat.history[-1]["content"] == f"A ![a lighthouse]({image.src})\n\nThen all was quiet."
+    assert parts_of(chat) == [f"A ![a lighthouse]({image.src})\n\nThen all w", "as quiet."]
+
+
+async def test_a_prompt_that_a_stop_divided_is_one_and_gives_one_image(settings, painter):
+    chat = OpenWebUI(SOURCE, **settings)
+    await chat.ask("tell me", streamed(f"One. {LAMP[:25]}"), stop=True)
+    await chat.go_on(streamed(f"{LAMP[25:]} Two."))
+    [image] = find_images(chat.shown)
+    assert painter.prompts == [image.alt] == ["a lighthouse"]
+    assert parts_of(chat) == [f"One. ![a lighthouse]({image.src})", " Two."]
+
+
 async def test_a_call_that_is_no_reply_in_a_chat_is_left_alone(settings):
     host = OpenWebUI(SOURCE, **settings)
     host.filter.valves = host.filter.Valves(**settings)
@@ -240,24 +389,6 @@ def test_the_valves_of_the_example_are_the_settings():
     filter_object = OpenWebUI(SOURCE).filter
     given = filter_object.Valves().model_dump(exclude={"priority", "instruction"})
     assert OpenWebUISettings(**given) == OpenWebUISettings()
-
-
-# --- the texts
-
-
-def test_a_prompt_without_an_image_stays():
-    assert without_prompts(f"{LAMP} and {SEA}\n\n![a](u.png)") == f"{LAMP} and ![a](u.png)"
-
-
-def test_images_of_others_stay_and_take_no_prompts_place():
-    text = f"{LAMP} is here: ![logo](https://elsewhere.test/l.png)"
-    assert without_prompts(text) == text
-    assert with_prompts(text, lambda url: False) == text
-
-
-def test_prompts_come_back_for_images():
-    shown = "A ![a lighthouse](/cache/limner/1.png) B"
-    assert with_prompts(shown, OpenWebUISettings().is_ours) == f"A {LAMP} B"
 
 
 def test_pictures_must_be_one_of_three():

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,23 +24,29 @@ from limner.adapters.journal_memory import MemoryJournal
 from limner.adapters.limner import Limner
 from limner.adapters.message_memory import MemoryMessageStore
 from limner.adapters.sinks.background import BackgroundLimner
+from limner.adapters.sinks.open_webui_texts import texts_in, with_prompts, without_prompts
 from limner.adapters.sinks.replies import Replies
 from limner.adapters.sinks.thumbnail_store import ThumbnailStore
 from limner.adapters.token_text import text_of
-from limner.errors import InvalidSetting, LimnerError
-from limner.text import DEFAULT_PATTERNS, extract_image_prompts, find_images, strip_illustrations
-from limner.workflows.logs import log
+from limner.errors import InvalidSetting, LimnerError, NotRunning
+from limner.workflows.logs import brief, log
 from limner.workflows.ports import ImageStore
 from limner.workflows.telling import Illustrated, StatusLine
 
 Emitter = Callable[[dict[str, Any]], Awaitable[object]]
 """Open WebUI's `__event_emitter__`."""
 
-# Between the parts of a structured reply, which are illustrated as one text. Invisible, and of no language.
+# Between the items of a structured reply, which are illustrated as one text. Invisible, and of no language.
 _BETWEEN = "\n\n\u2063\u2063\u2063\n\n"
-_TAG = DEFAULT_PATTERNS[0]
 _CACHE_URL = "/cache/limner"
 _INTERVAL_MS = 1_000  # every line is kept in the chat
+
+QUIET_MS = 10_000
+"""How long no text may come before a line on images that are all settled is hidden.
+
+Of a reply that was stopped Open WebUI says nothing, and the line would shimmer for ever. Models seldom pause
+longer between two tokens; where one does, the line is back with its next image.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,24 +114,47 @@ def _cache_folder() -> Path:
 class OpenWebUISink:
     """One reply: status lines go to the emitter, the illustrated text is kept in `text` for the outlet.
 
-    `told` is set when there is nothing more to wait for.
+    `told` is set when there is nothing more to wait for, `line_stands` while a line is shown that is not the
+    last one. `heard_at`: when the last piece of the reply came, in ms since 1970; 0: it did not stream.
     """
 
     def __init__(self, emit: Emitter | None) -> None:
         self.text: str | None = None
         self.told = asyncio.Event()
+        self.line_stands = asyncio.Event()
+        self.heard_at = 0
+        self._line = StatusLine("")
         self._emit = emit
+        self._emitting = asyncio.Lock()
 
     async def show_status(self, line: StatusLine) -> None:
         """Show the line above the reply; a last one that says nothing of failure hides it."""
-        if self._emit is not None:
-            hidden = line.done and not line.failed
-            data = {"description": line.text, "done": line.done, "hidden": hidden}
-            await self._emit({"type": "status", "data": data})
+        async with self._emitting:
+            self._line = line
+            if line.done:
+                self.line_stands.clear()
+            else:
+                self.line_stands.set()
+            await self._show(line, hidden=line.done and not line.failed)
+
+    async def hide_status(self) -> None:
+        """Hide the line that stands, until there is another one. What the emitter raises is logged."""
+        async with self._emitting:
+            if self.line_stands.is_set():
+                self.line_stands.clear()
+                try:
+                    await self._show(self._line._replace(done=True), hidden=True)
+                except Exception as error:  # noqa: BLE001 - the host's own; a line of status is a nicety
+                    log.warning("sink_failed", error=brief(error))
 
     async def replace_text(self, message: Illustrated) -> None:
         """Keep the text."""
         self.text = message.text
+
+    async def _show(self, line: StatusLine, *, hidden: bool) -> None:
+        if self._emit is not None:
+            data = {"description": line.text, "done": line.done, "hidden": hidden}
+            await self._emit({"type": "status", "data": data})
 
 
 class OpenWebUIFilter:
@@ -144,7 +174,7 @@ class OpenWebUIFilter:
         is_ours = self._settings().is_ours
         for message in messages:
             if message.get("role") == "assistant":
-                for text, put in _texts_in(message):
+                for text, put in texts_in(message):
                     put(with_prompts(text, is_ours))
         if _is_reply(metadata):
             try:
@@ -180,51 +210,22 @@ class OpenWebUIFilter:
         ids = {"chat_id": body.get("chat_id"), "message_id": body.get("id"), **(metadata or {})}
         if message is None or not _is_reply(ids):
             return body
-        parts = _texts_in(message)
+        texts = texts_in(message)
         try:
             worker = await _worker(self._settings())
-            text = await worker.illustrate(ids["message_id"], _BETWEEN.join(text for text, _ in parts), emit)
+            text = await worker.illustrate(ids["message_id"], _BETWEEN.join(text for text, _ in texts), emit)
         except LimnerError as error:
             await OpenWebUISink(emit).show_status(_no_pictures(error))
             return body
         pieces = [] if text is None else text.split(_BETWEEN)
-        if pieces and len(pieces) == len(parts):
-            for (_, put), piece in zip(parts, pieces, strict=True):
+        if pieces and len(pieces) == len(texts):
+            for (_, put), piece in zip(texts, pieces, strict=True):
                 put(without_prompts(piece))
             if message.get("output"):
-                message["content"] = "\n".join(text for text, _ in _texts_in(message) if text.strip())
+                message["content"] = "\n".join(text for text, _ in texts_in(message) if text.strip())
             elif emit is not None:
                 await emit({"type": "replace", "data": {"content": message["content"]}})
         return body
-
-
-# --- the texts
-
-
-def without_prompts(text: str) -> str:
-    """An illustrated text with each image in the place of its prompt. A prompt without an image stays."""
-    prompts = extract_image_prompts(text)
-    kept: list[str] = []
-    done = 0
-    for image in find_images(text):
-        before = [prompt for prompt in prompts if done <= prompt.start and prompt.end <= image.start]
-        if before and not text[before[-1].end : image.start].strip():
-            kept.append(text[done : before[-1].start])
-            done = image.start
-    return "".join(kept) + text[done:]
-
-
-def with_prompts(text: str, is_ours: Callable[[str], bool]) -> str:
-    """A text with prompts instead of Limner's images: what a model is to see of its earlier replies."""
-    text = strip_illustrations(text)
-    kept: list[str] = []
-    done = 0
-    for image in find_images(text):
-        if is_ours(image.src):
-            prompt = image.alt.replace("\\", "").replace('"', '\\"')
-            kept += [text[done : image.start], f"{_TAG.opener}{prompt}{_TAG.closer}"]
-            done = image.end
-    return "".join(kept) + text[done:]
 
 
 # --- what runs in this process
@@ -249,8 +250,8 @@ class _Worker:
         limner, replies = await self._running()
         text = self._texts[message_id] = self._texts.get(message_id, "") + piece
         await limner.observe(message_id, text)
-        if message_id not in self._sinks:
-            self._follow(limner, replies, message_id, emit)
+        sink = self._sinks.get(message_id) or self._follow(limner, replies, message_id, emit)
+        sink.heard_at = limner.alarm.clock()
 
     async def illustrate(self, message_id: str, text: str, emit: Emitter | None) -> str | None:
         """The illustrated text of a finished reply; None where there are no images in it."""
@@ -272,7 +273,11 @@ class _Worker:
         sink = self._sinks[message_id] = OpenWebUISink(emit)
 
         async def tell() -> None:
-            await replies.follow(message_id, sink)
+            hiding = asyncio.create_task(_hide_when_quiet(limner, message_id, sink))
+            try:
+                await replies.follow(message_id, sink)
+            finally:
+                hiding.cancel()
             self._texts.pop(message_id, None)
             self._sinks.pop(message_id, None)
             sink.told.set()
@@ -283,6 +288,21 @@ class _Worker:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return sink
+
+
+async def _hide_when_quiet(limner: Limner, message_id: str, sink: OpenWebUISink) -> None:
+    """Hide the line of a reply whenever neither text nor images are to be expected, until cancelled."""
+    with suppress(NotRunning):
+        while True:
+            await sink.line_stands.wait()
+            rest = sink.heard_at + QUIET_MS - limner.alarm.clock()
+            if rest > 0:
+                await limner.alarm.sleep(rest)
+            elif limner.counts(message_id).outstanding:
+                await limner.manager.progress.wait_all_complete(message_id)
+                await limner.alarm.sleep(_INTERVAL_MS)  # the line that says so, or the text, comes first
+            else:
+                await sink.hide_status()
 
 
 _WORKERS: dict[OpenWebUISettings, _Worker] = {}
@@ -328,26 +348,6 @@ def _piece(event: Mapping[str, Any]) -> str:
     return text_of("openai")(event) if is_models else ""
 
 
-def _texts_in(message: dict[str, Any]) -> list[tuple[str, Callable[[str], None]]]:
-    """The texts of a message, each with what puts another in its place."""
-    holders = [
-        part
-        for item in message.get("output") or []
-        if item.get("type") == "message"
-        for part in item.get("content") or []
-    ]
-    if not holders and isinstance(message.get("content"), list):
-        holders = message["content"]
-    texts: list[tuple[str, Callable[[str], None]]] = [
-        (part["text"], partial(part.__setitem__, "text"))
-        for part in holders
-        if isinstance(part.get("text"), str)
-    ]
-    if not texts and isinstance(message.get("content"), str):
-        texts = [(message["content"], partial(message.__setitem__, "content"))]
-    return texts
-
-
 def _instruct(messages: list[dict[str, Any]], instruction: str) -> None:
     """Add the instruction to the system message, which is the first one."""
     if not instruction:
@@ -355,7 +355,7 @@ def _instruct(messages: list[dict[str, Any]], instruction: str) -> None:
     if not messages or messages[0].get("role") != "system":
         messages.insert(0, {"role": "system", "content": instruction})
         return
-    *_, (text, put) = _texts_in(messages[0]) or [("", partial(messages[0].__setitem__, "content"))]
+    *_, (text, put) = texts_in(messages[0]) or [("", partial(messages[0].__setitem__, "content"))]
     put(f"{text}\n\n{instruction}".strip())
 
 
