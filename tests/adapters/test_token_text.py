@@ -268,11 +268,32 @@ def test_what_is_neither_a_name_nor_a_function_is_refused_with_the_names(given: 
 
 @pytest.mark.parametrize(
     ("chunk", "named"),
-    [({"choices": []}, "dict"), (b"fox", "bytes"), (None, "NoneType"), ((), "tuple"), (Part("fox"), "Part")],
+    [({"choices": []}, "dict"), (None, "NoneType"), ((), "tuple"), (Part("fox"), "Part")],
 )
 def test_a_chunk_of_an_unknown_class_is_refused_with_the_names(chunk: object, named: str) -> None:
     with pytest.raises(InvalidSetting, match=rf"{named}: give text_of='openai'.*'pydantic-ai' or a function"):
         joined([chunk])
+
+
+@pytest.mark.parametrize("chunk", [b"fox", bytearray(b"fox")])
+def test_bytes_have_to_be_decoded(chunk: object) -> None:
+    with pytest.raises(InvalidSetting, match="decode it"):
+        joined([chunk])
+
+
+def test_openais_text_completions_give_their_text() -> None:
+    assert (
+        joined(
+            [{"object": "text_completion", "choices": [{"text": "A "}]}, {"choices": [{"text": "fox"}]}],
+            "openai",
+        )
+        == "A fox"
+    )
+
+
+def test_a_whole_reply_among_the_chunks_is_refused() -> None:
+    with pytest.raises(InvalidSetting, match="this is a whole reply"):
+        joined([{"object": "chat.completion", "choices": [{"message": {"content": "A fox"}}]}], "openai")
 
 
 @pytest.mark.parametrize("name", ["openai", "anthropic", "langchain", "pydantic-ai"])

@@ -108,6 +108,8 @@ class ScriptedServer:
         self.refused: set[str] = set()
         self.refusal = (403, "refused", "not yours")
         """Messages that may not be read."""
+        self.lost: set[str] = set()
+        """Messages whose text the server has not, although a reader has some of it."""
         self.is_down = False
 
     # --- its life
@@ -355,7 +357,7 @@ class ScriptedServer:
         message = request.query_params["message"]
         self.requested.append(f"text {message}")
         known = self._messages.get(message)
-        if known is None:
+        if known is None or message in self.lost:
             return _problem(404, "unknown_message", f"message {message!r} is not known")
         return JSONResponse({"message": message, "text": known.text, "streaming": not known.final})
 

@@ -26,6 +26,30 @@ def test_text_is_shown_as_it_arrives(page: Page, server: ScriptedServer):
     expect(message.locator("[part=text]")).to_have_attribute("aria-busy", "false")
 
 
+def test_a_text_whose_server_died_stays_and_is_not_waited_for(page: Page, server: ScriptedServer):
+    message = open_page(page, server)
+    server.stream("m1", f"Once upon {tag('a cat')} a")
+    server.prompt("m1", "p1", "a cat", "generating")
+    expect(message.locator("[part=text]")).to_have_attribute("aria-busy", "true")
+    server.lost = {"m1"}
+    server.prompt("m1", "p1", "a cat", "cancelled")
+    server.ended("m1", "cancelled")
+    expect(message.locator("[part=progress]")).to_contain_text("The text has broken off.")
+    expect(message.locator("[part=text]")).to_have_attribute("aria-busy", "false")
+    expect(message).to_contain_text("Once upon")
+
+
+def test_a_text_whose_images_were_cancelled_is_still_waited_for(page: Page, server: ScriptedServer):
+    message = open_page(page, server)
+    server.stream("m1", f"Once upon {tag('a cat')} a")
+    server.prompt("m1", "p1", "a cat", "cancelled")
+    server.ended("m1", "cancelled")
+    wait_until(page, lambda: "text m1" in server.requested)
+    server.stream("m1", " time")
+    expect(message).to_contain_text("time")
+    expect(message.locator("[part=text]")).to_have_attribute("aria-busy", "true")
+
+
 def test_an_image_grows_in_the_place_of_its_tag_before_the_text_ends_and_then_stands_in_it(
     page: Page, server: ScriptedServer
 ):

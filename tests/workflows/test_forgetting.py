@@ -7,7 +7,7 @@ import anyio.lowlevel
 import pytest
 
 from limner.adapters.journal_memory import MemoryJournal
-from limner.errors import NotRunning, UnknownMessage
+from limner.errors import NotRunning, StorageError, UnknownMessage
 from limner.workflows.ports import GenerationRequest
 from limner.workflows.progress_events import ProgressEvent, SessionEnded
 from tests.studio import Studio, tag
@@ -232,3 +232,42 @@ async def test_a_limner_that_is_closed_before_that_says_so():
         assert not refused
     await forget()
     assert refused == 2
+
+
+async def test_a_click_that_is_refused_while_one_waits_does_not_keep_a_message():
+    journal = ScriptedJournal()
+    lets_go = anyio.Event()
+
+    async def stubborn(_: GenerationRequest) -> bytes:
+        with anyio.CancelScope(shield=True):
+            await lets_go.wait()
+        return png(7)
+
+    async with Studio(journal=journal) as studio, anyio.create_task_group() as tasks:
+        await studio.illustrate("m", tag("a dog"))
+        [url] = await studio.urls("m")
+        studio.painter.answers["a dog"] = [stubborn]
+        await studio.limner.regenerate("m", url)
+        await studio.tick(0)
+        await studio.limner.cancel("m")
+        forgotten: list[str] = []
+
+        async def forget() -> None:
+            await studio.limner.forget("m")
+            forgotten.append("m")
+
+        async def click() -> None:
+            with pytest.raises(StorageError):
+                await studio.limner.regenerate("m", url)
+
+        tasks.start_soon(forget)
+        await settle()
+        journal.gate = anyio.Event()
+        tasks.start_soon(click)
+        await settle()
+        lets_go.set()
+        await settle()
+        journal.errors = [StorageError("disk full")]
+        journal.gate.set()
+        await settle()
+        assert forgotten == ["m"]

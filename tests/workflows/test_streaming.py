@@ -127,7 +127,7 @@ async def test_an_empty_stream_ends_with_nothing_done():
 
 async def test_a_piece_that_is_no_text_is_refused_and_what_came_before_is_illustrated():
     async with Studio() as studio:
-        with pytest.raises(InvalidSetting, match="no text is known of a chunk of bytes"):
+        with pytest.raises(InvalidSetting, match="a chunk of bytes is no text yet: decode it"):
             async for _ in studio.limner.illustrate("m", [tag("a cat"), b"bytes"]):
                 pass
         assert len((await studio.limner.finished("m")).placed) == 1

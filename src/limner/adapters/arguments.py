@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Collection, Iterable, Mapping, Sequence
 from typing import Generic, Self, TypeVar
 
-from limner.adapters.token_text import is_whole_reply
+from limner.adapters.token_text import WHOLE_REPLY, is_whole_reply
 from limner.errors import InvalidSetting
 from limner.text import HTML, MARKDOWN, Profile
 from limner.workflows.overrides import Override, PromptOverrides
@@ -99,7 +99,9 @@ class _Pieces(Generic[T]):
 def async_pieces(tokens: AsyncIterable[T] | Iterable[T]) -> AsyncIterable[T]:
     """The pieces of a text, from either kind of iterable. Raises `InvalidSetting`."""
     if is_whole_reply(tokens):
-        raise InvalidSetting("this is a whole reply; ask for it with stream=True, or pass its text")
+        raise InvalidSetting(WHOLE_REPLY)
+    if isinstance(tokens, bytes | bytearray):
+        raise InvalidSetting("tokens are bytes; decode them")
     if isinstance(tokens, AsyncIterable):
         return tokens
     called = ""

@@ -315,10 +315,7 @@ class Limner(Observing):
         message's images are under way already; `StorageError`.
         """
         self._check_call(message_id)
-        if self.manager.stream(message_id) is None and text is None:
-            text = await self.manager.read_text(message_id)
-        stream = await self.manager.open_stream(message_id)
-        await stream.seal(text)
+        await self.manager.seal_stream(message_id, text)
 
     # --- its images
 

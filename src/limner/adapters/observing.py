@@ -28,8 +28,7 @@ class Observing:
         Raises `UnknownMessage`, `StorageError`.
         """
         self._check_call(message_id)
-        stream = self.manager.stream(message_id)
-        return await self.manager.read_text(message_id) if stream is None else stream.text
+        return await self.manager.text(message_id)
 
     async def finished(self, message_id: str) -> Result:
         """Wait until the message's session is over, and say what was placed, what was not, and why.

@@ -23,6 +23,8 @@ from typing import Any, Literal, cast
 
 from limner.errors import InvalidSetting
 
+WHOLE_REPLY = "this is a whole reply; ask for it with stream=True, or pass its text"
+
 TextOf = Literal["openai", "anthropic", "langchain", "pydantic-ai"] | Callable[[Any], str]
 """How a chunk's text is had: the name of a client, or a function of the host's own."""
 
@@ -75,6 +77,8 @@ def _recognised(chunk: object) -> str:
             name = _PACKAGES.get(package)
             if name is not None:
                 return READERS[name](chunk)
+    if isinstance(chunk, bytes | bytearray):
+        raise InvalidSetting("a chunk of bytes is no text yet: decode it")
     raise InvalidSetting(f"no text is known of a chunk of {_class(chunk)}: give text_of={_POSSIBLE}")
 
 
@@ -109,8 +113,16 @@ def _openai(chunk: object) -> str:
         raise _unlike("openai", chunk)
     for choice in choices or ():
         if (_field(choice, "index") or 0) == 0:
-            return _content(_field(_field(choice, "delta"), "content"))
+            return _choice(choice)
     return ""
+
+
+def _choice(choice: object) -> str:
+    delta = _field(choice, "delta")
+    if delta is None and _field(choice, "message") is not None:
+        raise InvalidSetting(WHOLE_REPLY)
+    # Without one it is a piece of a text completion, the older form.
+    return _text(_field(choice, "text")) if delta is None else _content(_field(delta, "content"))
 
 
 def _anthropic(chunk: object) -> str:

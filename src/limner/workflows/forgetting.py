@@ -70,9 +70,11 @@ class Forgetting:
             raise NotRunning("Limner was closed before the message could be forgotten")
 
     async def _wait_until_over(self, message_id: str) -> None:
+        # Anew before each look: a click that stands in line counts as live, and may be refused.
         await self._engine.wait_begun(message_id)
         while self._is_under_way(message_id):
             await self._waiting.setdefault(message_id, anyio.Event()).wait()
+            await self._engine.wait_begun(message_id)
 
     def _drop(self, message_id: str) -> None:
         session = self._progress.session(message_id)

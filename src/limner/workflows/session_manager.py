@@ -6,7 +6,7 @@ It decides nothing about sessions. It posts events to the engine and performs th
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 
 import anyio
@@ -220,6 +220,8 @@ class SessionManager:
             patterns=self.patterns,
             alarm=self.alarm,
             on_open=self._streams.opened,
+            on_refused=self._streams.refused,
+            own_versions=self._streams.own_versions,
             on_end=self._stream_ended,
         )
         self._streams.arrive(stream)
@@ -243,6 +245,32 @@ class SessionManager:
     def stream(self, message_id: str) -> MessageStream | None:
         """The message's open stream, or None. It stays open after a cancel, until the text has ended."""
         return self._streams.get(message_id)
+
+    async def seal_stream(self, message_id: str, text: str | None) -> None:
+        """Say that a message's text is final; without an open stream, open one for `text` or the stored one.
+
+        Raises `UnknownMessage`, `MessageBusy`, `StorageError`.
+        """
+        stream = self.stream(message_id)
+        if stream is None:
+            refused = self._streams.get_refused(message_id)
+            if refused is not None:
+                # Its text is the message's, so it is saved first; then a session is asked for again.
+                with suppress(StorageError):
+                    await refused.seal(text)
+                text = refused.text if text is None else text
+            if text is None:
+                text = await self.read_text(message_id)
+            stream = await self.open_stream(message_id)
+        await stream.seal(text)
+
+    async def text(self, message_id: str) -> str:
+        """The message's text: as it is streamed, and as it is stored from then on when it is saved.
+
+        Raises `UnknownMessage`, `StorageError`.
+        """
+        stream = self._streams.newest_text(message_id)
+        return await self.read_text(message_id) if stream is None else stream.text
 
     def start_monitor(self, monitor: StreamingMonitor) -> None:
         """Let a monitor poll in the background."""

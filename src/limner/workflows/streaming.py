@@ -82,7 +82,9 @@ class MessageStream:
         patterns: PromptPatterns,
         alarm: Alarm,
         on_open: Callable[[MessageStream], None],
+        on_refused: Callable[[MessageStream], None],
         on_end: Callable[[MessageStream], None],
+        own_versions: dict[str, tuple[str, bool]],
         max_prompts: int = MAX_PROMPTS,
     ) -> None:
         self.message_id = message_id
@@ -92,7 +94,9 @@ class MessageStream:
         self.refused = False
         self._superseded = False
         self._on_open = on_open
+        self._on_refused = on_refused
         self._on_end = on_end
+        self._own_versions = own_versions
         self._engine = engine
         self._store = store
         self._registry = registry
@@ -153,6 +157,11 @@ class MessageStream:
         if len(self._chunks) > 1:
             self._chunks = ["".join(self._chunks)]
         return self._chunks[0] if self._chunks else ""
+
+    @property
+    def is_unsaved(self) -> bool:
+        """Whether the text has ended and the store does not have it yet."""
+        return self._ending.is_set() and not self._settled.is_set() and self._seal is not None
 
     def feed(self, chunk: str) -> None:
         """Take in the next piece of the text. Costs what the piece costs, and waits for nothing."""
@@ -292,6 +301,7 @@ class MessageStream:
                 self._error = error
                 self.refused = True
                 self.mute()
+                self._on_refused(self)
                 log.critical("journal_failed", message_id=self.message_id, error=str(error), hint=error.hint)
                 self._opened.set()
                 self._began.set()
@@ -375,6 +385,9 @@ class MessageStream:
                 await self._alarm.sleep(next(pauses))
             else:
                 self._save_error = None
+                if self.refused and text != (self.text if final_text is None else final_text):
+                    told = f"message {self.message_id!r} was not illustrated, and has another text by now"
+                    self._save_error = StorageError(told)
                 return text
 
     async def _end(self) -> None:
@@ -405,18 +418,23 @@ class MessageStream:
         while True:
             stored = await call_host(self._store.read(self.message_id), STORE_TIME_LIMIT_MS)
             version = None if stored is None else stored.version
+            # What another stream of the message has saved is no word of the host's. But a session that this
+            # one could not take the place of goes on, and keeps what its stream has saved.
+            saved, by_refused = self._own_versions.get(self.message_id, (None, False))
+            is_own = saved is not None and saved == version and (by_refused or not self.refused)
             settled = settle_text(
                 self.text,
                 final_text,
                 None if stored is None else stored.text,
-                touched=version != self._version_at_start,
+                touched=version != self._version_at_start and not is_own,
                 existed=self._existed,
             )
             self._existed = self._existed or stored is not None
             if settled.save and not self._superseded:
                 write = self._store.write(self.message_id, settled.text, expected=version)
                 try:
-                    await call_host(write, STORE_TIME_LIMIT_MS)
+                    saved = await call_host(write, STORE_TIME_LIMIT_MS)
+                    self._own_versions[self.message_id] = saved, self.refused
                 except (VersionConflict, MessageGone):
                     conflicts += 1
                     if conflicts > MAX_CONFLICTS:

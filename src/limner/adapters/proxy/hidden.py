@@ -13,9 +13,10 @@ from collections.abc import Iterable, Iterator
 from limner.text import ImageMatch
 from limner.text.entities import decode_attribute, decode_markdown
 
-# As `render_image` writes them. No part can hold the beginning of another, so each character is read once.
+# As `render_image` writes them; what stands before one of ours is never a backslash. No part can hold the
+# beginning of another, so each character is read once.
 _WRITTEN = re.compile(
-    r'!\[(?P<alt>[^"<>\[\]\\\r\n]*+)\]\((?P<src>[^\s()<>"\\]++)\)'
+    r'(?<!\\)!\[(?P<alt>[^"<>\[\]\\\r\n]*+)\]\((?P<src>[^\s()<>"\\]++)\)'
     r'|<img src="(?P<html_src>[^\s"<>]++)" alt="(?P<html_alt>[^"<>]*+)" title="[^"<>]*+">'
 )
 

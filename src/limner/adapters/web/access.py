@@ -68,7 +68,7 @@ class Access:
     @property
     def is_open(self) -> bool:
         """Whether everybody may read everything."""
-        return isinstance(self._authorise, MessageToken)
+        return type(self._authorise) is MessageToken
 
     async def check(self, request: Request, action: Action, message_id: str | None = None) -> None:
         """Ask the host's word. What it raises goes through."""

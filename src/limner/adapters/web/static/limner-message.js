@@ -31,7 +31,7 @@ import { Announcer } from "./limner-message/announcer.js";
 import { make, setText } from "./limner-message/dom.js";
 import { Hub } from "./limner-message/hub.js";
 import { Panel } from "./limner-message/panel.js";
-import { ask, explain } from "./limner-message/requests.js";
+import { Refused, ask, explain } from "./limner-message/requests.js";
 import { ShownText } from "./limner-message/shown.js";
 import { sheet } from "./limner-message/style.js";
 import { lastWords, panelView, summary } from "./limner-message/views.js";
@@ -248,6 +248,7 @@ export class LimnerMessage extends HTMLElement {
       if (this.#notes.delete(work.prompts.get(data.prompt_id).place)) this.#panelNote = "";
     } else if (name === "ended") {
       if (this.#hostBrings) this.#growing = false;
+      else if (this.#growing && data.state === "cancelled") this.#askWhetherMoreComes();
       this.#panelNote = this.#wasLive ? lastWords(work) : "";
       this.#tell("limner-ended", { ...data.result, session: data.session, kind: data.kind, state: data.state });
       if (this.#wasLive) {
@@ -262,6 +263,22 @@ export class LimnerMessage extends HTMLElement {
     if (this.#hostBrings && !(final && start === 0)) return;
     this.#growing = !final;
     if (!this.#shown.continueAt(start, text)) this.#fetchText();
+  }
+
+  /** After a cancel the text goes on; but it does not where the server died that streamed it. */
+  async #askWhetherMoreComes() {
+    const message = this.#message;
+    try {
+      await ask(new URL(`text?${new URLSearchParams({ message })}`, this.#base));
+    } catch (error) {
+      if (!(error instanceof Refused && error.status === 404) || message !== this.#message) return;
+      // What has come stays to be read, though nobody has it any more.
+      this.#growing = false;
+      this.#panelNote = words.brokenOff;
+      this.#announcer.say(words.brokenOff, true);
+      this.#linger();
+      this.#schedule();
+    }
   }
 
   /** A piece is missing. */

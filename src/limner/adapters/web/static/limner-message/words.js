@@ -15,6 +15,7 @@ export const words = {
   announceAgain: (total) => `Regenerating ${total} ${images(total)}.`,
   announceReady: (ready, total) => `${ready} of ${total} ${images(total)} ready.`,
   cancelled: "Cancelled.",
+  brokenOff: "The text has broken off.",
   notPlaced: (count) => (count === 1 ? "1 finished image was not placed." : `${count} finished images were not placed.`),
   sessionFailed: "The images could not be put in.",
   cancel: "Cancel",
