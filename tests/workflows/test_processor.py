@@ -31,7 +31,7 @@ from limner.workflows.ports import (
     ProgressCallback,
 )
 from limner.workflows.progress_events import PromptProgress, Thumbnail
-from limner.workflows.session_manager import LAST_WORDS_MS
+from limner.workflows.services import LAST_WORDS_MS
 from tests.journeys.seeded import run_seeded, virtual_milliseconds
 from tests.studio import FakeInspector, ScriptedStore, Studio, split, tag
 from tests.support import FakeImageStore, FakePainter, ScriptedJournal, png, settle

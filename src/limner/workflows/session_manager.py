@@ -5,8 +5,8 @@ It decides nothing about sessions. It posts events to the engine and performs th
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 
 import anyio
@@ -50,13 +50,11 @@ from limner.workflows.progress import ProgressManager
 from limner.workflows.prompts import PromptRegistry
 from limner.workflows.recovery import Recovery, RecoveryReport
 from limner.workflows.regeneration import RegenerationQueue
+from limner.workflows.services import Service, running
 from limner.workflows.steps import Steps
 from limner.workflows.streaming import MessageStream
 from limner.workflows.streams import Streams
 from limner.workflows.watching import Watch
-
-LAST_WORDS_MS = 5_000
-"""How long what is under way may take to tell how it ended, when everything is stopped, in ms."""
 
 
 class SessionManager:
@@ -123,7 +121,11 @@ class SessionManager:
         self._recovery = self._new_recovery()
         failure: LimnerError | None = None
         try:
-            async with self._services(), anyio.create_task_group() as tasks:
+            services: dict[str, Service] = {
+                "limner engine": partial(self.engine.run, self),
+                "limner alarm": self.alarm.run,
+            }
+            async with running(services), anyio.create_task_group() as tasks:
                 self._tasks = tasks
                 self.processor.start(tasks)
                 self.progress.start()
@@ -144,39 +146,6 @@ class SessionManager:
             self.progress.stop()
             with anyio.CancelScope(shield=True):
                 await self.engine.aclose()
-
-    @asynccontextmanager
-    async def _services(self) -> AsyncIterator[None]:
-        """Run the engine and the alarm during the block, and after it as long as it takes to stop them.
-
-        A cancellation reaches them last: an image that was just finished has still to be recorded, or the
-        next process would pay for it again.
-        """
-        over = anyio.Event()
-        services = anyio.CancelScope(shield=True)
-
-        async def serve() -> None:
-            with services:
-                async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(self.engine.run, self, name="limner engine")
-                    tasks.start_soon(self.alarm.run, name="limner alarm")
-
-        async def stop() -> None:
-            try:
-                await over.wait()
-            finally:
-                # A journal that cannot be written, or an image store that hangs, must not hold up the end.
-                with anyio.move_on_after(LAST_WORDS_MS / 1000, shield=True):
-                    await over.wait()
-                services.cancel()
-
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(serve)
-            tasks.start_soon(stop)
-            try:
-                yield
-            finally:
-                over.set()
 
     def _new_recovery(self) -> Recovery:
         return Recovery(
