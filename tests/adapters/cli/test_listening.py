@@ -1,4 +1,4 @@
-"""Whether an address leads to who listens here."""
+"""Where a server listens, as one types it, and whether an address leads there."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from limner.adapters.cli.listening import leads_here
+from limner.adapters.cli.listening import leads_here, to_type
 
 FOREIGN = "203.0.113.7"
 
@@ -83,3 +83,11 @@ def test_names_are_only_looked_up_where_the_port_is_the_same(monkeypatch):
 
     monkeypatch.setattr(socket, "getaddrinfo", fail)
     assert not leads_here("http://chat.lan:11434", "0.0.0.0", 8808)
+
+
+@pytest.mark.parametrize(
+    ("host", "typed"),
+    [("0.0.0.0", "127.0.0.1"), ("::", "::1"), ("192.168.1.5", "192.168.1.5"), ("localhost", "localhost")],
+)
+def test_who_listens_everywhere_is_shown_by_an_address_that_one_can_type(host: str, typed: str):
+    assert to_type(host) == typed

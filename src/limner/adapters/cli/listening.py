@@ -41,6 +41,11 @@ def shown(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def to_type(host: str) -> str:
+    """A host that one can type to reach who listens there; for all addresses, this machine's own."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - nothing listens here
+
+
 def leads_here(url: str, host: str, port: int) -> bool:
     """Whether an http or https address is that of who listens at `host` and `port`, as far as one can tell.
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import click
 
 from limner.adapters.cli.errors import EXIT_CODES_HELP, BadInput
-from limner.adapters.cli.listening import BACKLOG, is_loopback, leads_here, listener, shown
+from limner.adapters.cli.listening import BACKLOG, is_loopback, leads_here, listener, shown, to_type
 from limner.adapters.cli.logs import say_every_warning, verbosity_option
 from limner.adapters.cli.outputs import check_images_folder
 from limner.adapters.cli.painting_options import PaintingSettings, painting_options
@@ -176,7 +176,7 @@ def _serve(settings: Settings) -> None:
     # What is here now stays: looking through it for garbage again would hold up every stream for 70 ms.
     gc.collect()
     gc.freeze()
-    where = shown(settings.host, listening.getsockname()[1])
+    where = shown(to_type(settings.host), listening.getsockname()[1])
     for name, value in {**_about(settings), "pictures are kept in": settings.data_dir}.items():
         click.echo(f"limner: {name}: {value}", err=True)
     click.echo(f"limner: http://{where}/v1 is ready; Ctrl-C ends it", err=True)
@@ -216,7 +216,7 @@ def _app(settings: Settings) -> Starlette:
 
 def _about(settings: Settings) -> dict[str, str]:
     """What is in force, for whoever started it and for whoever opens its page."""
-    teaching = "the model is taught the tags" if settings.teach else "the model is not taught the tags"
+    teaching = "taught to the model" if settings.teach else "not taught to the model (--teach does)"
     return {
         "chat server": shown_address(settings.upstream),
         "painter": shown_address(settings.generator),
