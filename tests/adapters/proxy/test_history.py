@@ -269,6 +269,11 @@ def test_progress_is_taken_out_of_what_the_model_thought():
     )
 
 
+def test_a_thought_about_limner_is_no_progress():
+    thought = "The user asks what '[limner] ' means.\n[limner] is a proxy, [limner] 2/3 of the time.\n"
+    assert without_progress(thought) == thought
+
+
 @pytest.mark.parametrize("between", ["", "\n\n"])
 def test_progress_is_known_behind_a_thought_that_ends_no_line(between: str):
     told = f"I think.{between}[limner] painting: a fox\n[limner] 1/1 painted: a fox\n"

@@ -48,7 +48,9 @@ _BEFORE_IN_BETWEEN = re.compile(r"(?:\r\n\r\n|\n\n)?\Z")
 _LAST_LETTERS = 30
 _LAST_WORDS = 200
 # With the empty line that parts it from what the model thought.
-_PROGRESS_LINE = re.compile(r"(?:\n\n|^)\[limner\] .*(?:\n|\Z)", re.MULTILINE)
+_PROGRESS_LINE = re.compile(
+    r"(?:\n\n)?\[limner\] (?:painting:|waiting:|\d+/\d+ (?:painted|no picture of)).*(?:\n|\Z)"
+)
 # A thought that the client sends along in the text; it ends where another begins, so each is read once.
 _THOUGHT = re.compile(r"<(think|thinking)>((?:(?!</?think).)*+)</\1>\n?+", re.DOTALL)
 
