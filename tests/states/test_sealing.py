@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from limner.states.sealing import SettledText, settle_text
+from limner.states.sealing import SavedVersion, SettledText, is_touched, settle_text
 
 
 @pytest.mark.parametrize("touched", [False, True])
@@ -44,3 +44,23 @@ def test_a_text_that_the_host_named_counts_instead_of_the_streamed_one():
 
 def test_a_text_that_the_host_named_is_scanned_even_where_it_wrote_another():
     assert settle_text("a story", "the story", "A tale", touched=True) == SettledText("the story", save=False)
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_message_is_touched_by_a_version_that_no_stream_has_saved(refused: bool):
+    saved = SavedVersion("2", by_refused=False)
+    assert is_touched("3", "1", saved, refused=refused)
+    assert is_touched("3", "1", None, refused=refused)
+    assert is_touched("3", None, None, refused=refused)
+    assert not is_touched("1", "1", saved, refused=refused)
+    assert not is_touched(None, None, None, refused=refused)
+
+
+@pytest.mark.parametrize(
+    ("by_refused", "refused", "touched"),
+    [(False, False, False), (False, True, True), (True, False, False), (True, True, False)],
+)
+def test_what_a_stream_has_saved_is_kept_only_from_one_that_could_not_take_its_place(
+    by_refused: bool, refused: bool, touched: bool
+):
+    assert is_touched("2", "1", SavedVersion("2", by_refused), refused=refused) is touched

@@ -12,6 +12,25 @@ class SettledText(NamedTuple):
     save: bool
 
 
+class SavedVersion(NamedTuple):
+    """What a stream of ours has saved last into a message; `by_refused`: one that has no session."""
+
+    version: str
+    by_refused: bool
+
+
+def is_touched(
+    version: str | None, at_start: str | None, saved: SavedVersion | None, *, refused: bool
+) -> bool:
+    """Whether the host has written to a message since a stream of it began.
+
+    What another stream of ours has `saved` is no word of the host's, so a newer stream replaces it. But a
+    `refused` stream has not taken the place of the session before it, which goes on and keeps its text.
+    """
+    is_own = saved is not None and saved.version == version and (saved.by_refused or not refused)
+    return version != at_start and not is_own
+
+
 def settle_text(
     streamed: str,
     final: str | None,

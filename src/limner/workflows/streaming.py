@@ -24,7 +24,7 @@ from limner.errors import (
     VersionConflict,
 )
 from limner.states import PromptFound, StreamEnded, StreamStarted
-from limner.states.sealing import settle_text
+from limner.states.sealing import SavedVersion, is_touched, settle_text
 from limner.text import (
     PromptMatch,
     PromptPatterns,
@@ -84,7 +84,7 @@ class MessageStream:
         on_open: Callable[[MessageStream], None],
         on_refused: Callable[[MessageStream], None],
         on_end: Callable[[MessageStream], None],
-        own_versions: dict[str, tuple[str, bool]],
+        own_versions: dict[str, SavedVersion],
         max_prompts: int = MAX_PROMPTS,
     ) -> None:
         self.message_id = message_id
@@ -418,23 +418,20 @@ class MessageStream:
         while True:
             stored = await call_host(self._store.read(self.message_id), STORE_TIME_LIMIT_MS)
             version = None if stored is None else stored.version
-            # What another stream of the message has saved is no word of the host's. But a session that this
-            # one could not take the place of goes on, and keeps what its stream has saved.
-            saved, by_refused = self._own_versions.get(self.message_id, (None, False))
-            is_own = saved is not None and saved == version and (by_refused or not self.refused)
+            saved = self._own_versions.get(self.message_id)
             settled = settle_text(
                 self.text,
                 final_text,
                 None if stored is None else stored.text,
-                touched=version != self._version_at_start and not is_own,
+                touched=is_touched(version, self._version_at_start, saved, refused=self.refused),
                 existed=self._existed,
             )
             self._existed = self._existed or stored is not None
             if settled.save and not self._superseded:
                 write = self._store.write(self.message_id, settled.text, expected=version)
                 try:
-                    saved = await call_host(write, STORE_TIME_LIMIT_MS)
-                    self._own_versions[self.message_id] = saved, self.refused
+                    version = await call_host(write, STORE_TIME_LIMIT_MS)
+                    self._own_versions[self.message_id] = SavedVersion(version, self.refused)
                 except (VersionConflict, MessageGone):
                     conflicts += 1
                     if conflicts > MAX_CONFLICTS:

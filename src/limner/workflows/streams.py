@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from limner.states import Session, is_final
+from limner.states.sealing import SavedVersion
 from limner.workflows.progress import ProgressManager
 from limner.workflows.streaming import MessageStream
 
@@ -12,8 +13,7 @@ class Streams:
 
     A message may have two for a moment: one whose session is open, and a newer one whose session is not
     committed yet. The newer one takes over once it is; where it cannot be, nothing has happened, and only its
-    text is still taken in. `own_versions` are those that streams of the messages have saved last, each with
-    whether that stream was refused.
+    text is still taken in. `own_versions` are those that streams of the messages have saved last.
     """
 
     def __init__(self, progress: ProgressManager) -> None:
@@ -21,7 +21,7 @@ class Streams:
         self._open: dict[str, MessageStream] = {}
         self._arriving: dict[str, MessageStream] = {}
         self._refused: dict[str, MessageStream] = {}
-        self.own_versions: dict[str, tuple[str, bool]] = {}
+        self.own_versions: dict[str, SavedVersion] = {}
         self._newest: dict[str, str] = {}  # message id to session id, in the order of the commits
 
     def __contains__(self, message_id: str) -> bool:

@@ -243,7 +243,7 @@ def holders_of(words: str, root: object, but: Sequence[object] = ()) -> list[str
         for part in gc.get_referents(thing):
             here = f"{where[-300:]} > {type(part).__name__}"
             if isinstance(part, (str, bytes)):
-                if (words if isinstance(part, str) else words.encode()) in part:  # type: ignore[operator]
+                if words in part if isinstance(part, str) else words.encode() in part:
                     found.append(here)
             elif id(part) not in seen and not isinstance(part, _LEADS_EVERYWHERE):
                 seen.add(id(part))
